@@ -1,0 +1,21 @@
+//! What travels through Tailrace and what is owed for it. No I/O.
+//!
+//! A [`Group`] of records leaves an input, is produced, consumed, parsed and indexed; its [`Ack`] is the debt that is
+//! settled when the records are safe downstream. A [`Ledger`] turns settlements, in any order, into the offset up to
+//! which everything is safe. An [`Event`] is the document that a pipeline works on.
+
+pub mod ack;
+pub mod budget;
+pub mod document;
+pub mod id;
+pub mod ledger;
+pub mod path;
+pub mod record;
+
+pub use ack::{Ack, Anchor, Debt, Entry, StreamId};
+pub use budget::{Budget, Permit};
+pub use document::{Event, Metadata, Object, Value};
+pub use id::{Incarnation, document_id, foreign_id};
+pub use ledger::{Ledger, LedgerError, Progress};
+pub use path::FieldPath;
+pub use record::{Group, Input, Priority, Record, Source};

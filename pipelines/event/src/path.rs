@@ -1,0 +1,4 @@
+//! Field paths.
+#![allow(missing_docs)]
+#[derive(Debug)]
+pub struct FieldPath;

@@ -1,0 +1,107 @@
+//! Records on their way from an input to an output: many lines over one buffer, with one debt.
+
+use crate::ack::{Ack, StreamId};
+use crate::id::Incarnation;
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How urgent an input's records are under a rate plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Shipped first.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// Shipped last.
+    Low,
+}
+
+/// What all records of one input share, from its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    /// Unique name of the input.
+    pub id: String,
+    /// Filebeat's name of the kind of input: `filestream`, `stdin`, …
+    pub kind: &'static str,
+    /// Pipeline that the indexer runs on its records.
+    pub pipeline: Option<String>,
+    /// Custom fields, as JSON members without braces (`"fields":{"a":1}`), empty if there are none.
+    pub fields: String,
+    /// Tags, in order.
+    pub tags: Vec<String>,
+    /// Priority under a rate plan.
+    pub priority: Priority,
+}
+
+/// What all records of one life of a file share.
+#[derive(Debug)]
+pub struct Source {
+    /// The stream in the agent's ledger.
+    pub stream: StreamId,
+    /// The input that found the file.
+    pub input: Arc<Input>,
+    /// Path under which the file was found, as shipped in `log.file.path`.
+    pub path: String,
+    /// The file's life.
+    pub incarnation: Incarnation,
+    /// Epochs below this one are broken off: a span was given back, and what followed it must not overtake it.
+    epoch: AtomicU32,
+}
+
+impl Source {
+    /// A source whose current epoch is `epoch`.
+    pub fn new(stream: StreamId, input: Arc<Input>, path: String, incarnation: Incarnation, epoch: u32) -> Self {
+        Self { stream, input, path, incarnation, epoch: AtomicU32::new(epoch) }
+    }
+
+    /// Ends `epoch`: groups of it that are not yet sent are to be given back, so that a resend keeps the file's order.
+    pub fn break_off(&self, epoch: u32) {
+        self.epoch.fetch_max(epoch + 1, Ordering::AcqRel);
+    }
+
+    /// True unless `epoch` has been broken off.
+    pub fn is_current(&self, epoch: u32) -> bool {
+        epoch >= self.epoch.load(Ordering::Acquire)
+    }
+}
+
+/// One record: a range of its group's buffer and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The shipped bytes, in the group's buffer, without the line end.
+    pub bytes: Range<u32>,
+    /// Offset of its first byte in the source, in source bytes.
+    pub offset: u64,
+    /// True if it is longer than the configured limit and was cut.
+    pub truncated: bool,
+}
+
+/// What travels between stages: many records of one source, one debt.
+#[derive(Debug)]
+pub struct Group {
+    /// Where the records come from.
+    pub source: Arc<Source>,
+    /// The epoch of the source in which they were read.
+    pub epoch: u32,
+    /// What the records' ranges refer to.
+    pub buffer: Bytes,
+    /// In the order of the source.
+    pub records: Vec<Record>,
+    /// When they were read, milliseconds since 1970.
+    pub read_at_ms: i64,
+    /// True if they may have been shipped before: read again after a start or a rewind.
+    pub reread: bool,
+    /// Settled when all records are safe.
+    pub ack: Ack,
+}
+
+impl Group {
+    /// The shipped bytes of `record`.
+    pub fn bytes_of(&self, record: &Record) -> &[u8] {
+        &self.buffer[record.bytes.start as usize..record.bytes.end as usize]
+    }
+}
