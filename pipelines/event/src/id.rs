@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn the_form_of_an_id_is_a_contract() {
-        // Changing this makes every re-read line a second document: never without a new wire version.
+        // XXH3 of "hello" is 9555e8555c62dcfd. Changing this makes every re-read line a second document: never without a new wire version.
         let id = document_id(Incarnation(0x0123_4567_89ab_cdef), 0x0000_0000_1234, b"hello");
-        assert_eq!(std::str::from_utf8(&id), Ok("ASNFZ4mrze8AAAAAEjTovMeFYvQ"));
+        assert_eq!(std::str::from_utf8(&id), Ok("ASNFZ4mrze8AAAAAEjToVVxi3P0"));
         assert_eq!(id.len(), ID_CHARS);
     }
 
