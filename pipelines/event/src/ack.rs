@@ -34,6 +34,8 @@ pub struct Debt {
     pub end: u64,
     /// Content of the file around `end`.
     pub anchor: Anchor,
+    /// How many records it covers, for the count of what is in flight.
+    pub events: u32,
     /// Its share of the byte budget, held until the ledger has recorded the settlement.
     pub held: Permit,
 }
@@ -85,7 +87,7 @@ mod tests {
 
     fn debt(budget: &Budget) -> Debt {
         let held = budget.try_take(10).expect("budget is empty");
-        Debt { stream: StreamId(1), epoch: 0, seq: 0, start: 0, end: 10, anchor: Anchor::default(), held }
+        Debt { stream: StreamId(1), epoch: 0, seq: 0, start: 0, end: 10, anchor: Anchor::default(), events: 1, held }
     }
 
     #[test]
