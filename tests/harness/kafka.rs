@@ -1,0 +1,188 @@
+//! A Kafka cluster as tests see it: make topics, read every record back, see where partitions and groups stand.
+
+use crate::wait;
+use anyhow::{Context as _, Result, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+/// Longest wait for one answer of the broker.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// One cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `127.0.0.1:PORT`.
+    pub brokers: String,
+}
+
+/// One record, raw.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its time, milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl Stored {
+    /// The line that was shipped: the envelope's `message`, or the value itself if it is no JSON object.
+    pub fn line(&self) -> String {
+        let message = serde_json::from_slice::<serde_json::Value>(&self.value)
+            .ok()
+            .and_then(|envelope| Some(envelope.get("message")?.as_str()?.to_owned()));
+        message.unwrap_or_else(|| String::from_utf8_lossy(&self.value).into_owned())
+    }
+}
+
+impl Cluster {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("group.id", "tests-reader").set("log_level", "3");
+        config
+    }
+
+    /// Makes a topic.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
+        let results = runtime.block_on(admin.create_topics([&wanted], &options))?;
+        for result in results {
+            if let Err((name, code)) = result {
+                bail!("making topic {name}: {code}");
+            }
+        }
+        // The answer can come before every part of the broker knows: wait until a leader is known for each partition.
+        wait::wait_for(&format!("topic {topic} on {}", self.brokers), ANSWER_MAX, || {
+            self.ends(topic).map(drop).map_err(|error| error.to_string())
+        });
+        Ok(())
+    }
+
+    /// The high watermark of each partition.
+    pub fn ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let consumer: BaseConsumer = self.config().create()?;
+        self.ends_by(&consumer, topic)
+    }
+
+    fn ends_by(&self, consumer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let metadata =
+            consumer.fetch_metadata(Some(topic), ANSWER_MAX).with_context(|| format!("asking {}", self.brokers))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic).context("topic not listed")?;
+        if let Some(error) = found.error() {
+            bail!("topic {topic}: {error:?}");
+        }
+        let end = |partition: i32| Ok((partition, consumer.fetch_watermarks(topic, partition, ANSWER_MAX)?.1));
+        found.partitions().iter().map(|partition| end(partition.id())).collect()
+    }
+
+    /// Records in `topic`, by watermarks.
+    pub fn count(&self, topic: &str) -> Result<u64> {
+        Ok(self.ends(topic)?.values().map(|&end| end.unsigned_abs()).sum())
+    }
+
+    /// The watermarks once they no longer move: where a killed producer's last requests have ended.
+    pub fn settled_ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let consumer: BaseConsumer = self.config().create()?;
+        let mut before = self.ends_by(&consumer, topic)?;
+        let (ends, _) = wait::wait_for("watermarks at rest", ANSWER_MAX, || {
+            let now = self.ends_by(&consumer, topic).map_err(|error| error.to_string())?;
+            let rest = now == before;
+            before.clone_from(&now);
+            if rest { Ok(now) } else { Err("still moving".to_owned()) }
+        });
+        Ok(ends)
+    }
+
+    /// Every record of every partition, raw, in the order of the offsets within each.
+    pub fn read_all(&self, topic: &str) -> Result<Vec<Stored>> {
+        let consumer: BaseConsumer = self
+            .config()
+            .set("enable.partition.eof", "true")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_uncommitted")
+            .set("fetch.message.max.bytes", "8388608")
+            .create()?;
+        let ends = self.ends_by(&consumer, topic)?;
+        let mut from = TopicPartitionList::new();
+        for &partition in ends.keys() {
+            from.add_partition_offset(topic, partition, Offset::Beginning)?;
+        }
+        consumer.assign(&from)?;
+        let (mut records, mut ended, begun) = (Vec::new(), HashSet::new(), wait::now());
+        let expected = ends.values().sum::<i64>();
+        while ended.len() < ends.len() {
+            anyhow::ensure!(
+                begun.elapsed() < Duration::from_secs(180),
+                "reading {topic}: {} of {expected} records after 180 s",
+                records.len()
+            );
+            match consumer.poll(Duration::from_millis(200)) {
+                None => (),
+                // The end of a partition comes after all that stood there when it was fetched.
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                Some(Err(error)) => bail!("reading {topic}: {error}"),
+                Some(Ok(message)) => records.push(stored(&message)),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The offsets that `group` has committed for `topic`; a partition without one is left out.
+    pub fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create()?;
+        let mut asked = TopicPartitionList::new();
+        for partition in self.ends_by(&consumer, topic)?.keys() {
+            asked.add_partition(topic, *partition);
+        }
+        let committed = consumer.committed_offsets(asked, ANSWER_MAX)?;
+        let offsets = committed.elements().into_iter().filter_map(|e| Some((e.partition(), e.offset().to_raw()?)));
+        Ok(offsets.filter(|(_, offset)| *offset >= 0).collect())
+    }
+
+    /// Produces `values` to `topic`, one record each, and waits for the broker's word.
+    pub fn produce(&self, topic: &str, partition: i32, values: &[&[u8]]) -> Result<()> {
+        let producer: BaseProducer = self.config().set("acks", "all").set("message.max.bytes", "8388608").create()?;
+        for value in values {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition);
+            while let Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) =
+                producer.send(record)
+            {
+                record = back;
+                producer.poll(Duration::from_millis(10));
+            }
+        }
+        producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))
+    }
+}
+
+fn stored(message: &rdkafka::message::BorrowedMessage<'_>) -> Stored {
+    let headers = message
+        .headers()
+        .map(|headers| headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect());
+    Stored {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().unwrap_or_default().to_vec(),
+        headers: headers.unwrap_or_default(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+    }
+}

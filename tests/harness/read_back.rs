@@ -1,0 +1,19 @@
+//! Everything that arrived, as copies for the [`audit`](crate::audit).
+
+use crate::audit::Copy;
+use crate::kafka::Cluster;
+use crate::lines::Recipe;
+use crate::search::Node;
+use anyhow::Result;
+
+/// Every record of `topic`.
+pub fn topic(cluster: &Cluster, topic: &str, recipe: &Recipe) -> Result<Vec<Copy>> {
+    let records = cluster.read_all(topic)?;
+    Ok(records.iter().map(|record| Copy::record(recipe, &record.line(), record.partition, record.offset)).collect())
+}
+
+/// Every document of `index`.
+pub fn index(node: &Node, index: &str, recipe: &Recipe) -> Result<Vec<Copy>> {
+    let documents = node.documents(index)?;
+    Ok(documents.iter().map(|document| Copy::document(recipe, document.message())).collect())
+}

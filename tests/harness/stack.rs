@@ -1,0 +1,201 @@
+//! The shared stack of a test run, and brokers or search nodes of a test's own that it may stop.
+
+use crate::http;
+use crate::kafka::Cluster;
+use crate::search::Node;
+use crate::wait;
+use anyhow::{Context as _, Result, bail};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+/// Attempts to find ports that nobody takes between the look and the start.
+const PORT_TRIES: usize = 5;
+
+/// What `make test` started and told in the environment.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The broker that is never stopped.
+    pub cluster: Cluster,
+    /// The OpenSearch node that is never stopped.
+    pub node: Node,
+    /// Folder of the run; everything a test leaves behind is below it.
+    pub home: PathBuf,
+}
+
+/// The run's stack. Panics with what to do if there is none: a promise is never skipped quietly.
+#[track_caller]
+pub fn shared() -> Shared {
+    let cluster = Cluster { brokers: variable("TAILRACE_TEST_BROKERS") };
+    Shared { cluster, node: Node { url: variable("TAILRACE_TEST_SEARCH") }, home: home() }
+}
+
+/// Folder of the run.
+#[track_caller]
+pub fn home() -> PathBuf {
+    PathBuf::from(variable("TAILRACE_TEST_HOME"))
+}
+
+/// The program under test.
+#[track_caller]
+pub fn program() -> PathBuf {
+    PathBuf::from(variable("TAILRACE_TEST_BIN"))
+}
+
+/// The project's folder.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Reference data beside the project, if it is there; says so on stderr if not.
+pub fn reference_data() -> Option<PathBuf> {
+    let beside = project().parent().map(|parent| parent.join("shared/data"));
+    let folder = std::env::var_os("TAILRACE_SHARED_DATA").map(PathBuf::from).or(beside)?;
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: no reference data at {} (set TAILRACE_SHARED_DATA)", folder.display());
+    None
+}
+
+#[track_caller]
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: promises need a real broker and search node. Run `make test`, or `tests/run cargo test …` for some of them.")
+    })
+}
+
+/// A broker of a test's own. Stopped and wiped when dropped.
+#[derive(Debug)]
+pub struct OwnKafka {
+    /// How to reach it.
+    pub cluster: Cluster,
+    script: Script,
+}
+
+/// A search node of a test's own. Stopped and wiped when dropped.
+#[derive(Debug)]
+pub struct OwnSearch {
+    /// How to reach it.
+    pub node: Node,
+    kind: &'static str,
+    script: Script,
+}
+
+/// One of the stack's scripts with its folder and port.
+#[derive(Debug)]
+struct Script {
+    name: &'static str,
+    home: PathBuf,
+    port: u16,
+}
+
+impl OwnKafka {
+    /// Starts one broker, with its data in `home`.
+    pub fn start(home: &Path) -> Result<Self> {
+        let script = Script::start("kafka", "KAFKA_PORT", home, &["up"])?;
+        Ok(Self { cluster: Cluster { brokers: format!("127.0.0.1:{}", script.port) }, script })
+    }
+
+    /// Stops the broker as an operator would, and waits until it is gone. Its data stays.
+    pub fn stop(&self) -> Result<()> {
+        self.script.run(&["stop-node", "1"]).map(drop)
+    }
+
+    /// Starts the stopped broker again; returns when it says that it has started.
+    pub fn start_again(&self) -> Result<()> {
+        self.script.run(&["up"]).map(drop)
+    }
+}
+
+impl OwnSearch {
+    /// Starts one node of `kind`, `opensearch` or `elasticsearch`, with its data in `home`.
+    pub fn start(home: &Path, kind: &'static str) -> Result<Self> {
+        let script = Script::start("search", "ES_PORT", home, &["up", kind])?;
+        Ok(Self { node: Node { url: format!("http://127.0.0.1:{}", script.port) }, kind, script })
+    }
+
+    /// Stops the node, and waits until it is gone. Its data stays.
+    pub fn stop(&self) -> Result<()> {
+        self.script.run(&["down", self.kind]).map(drop)
+    }
+
+    /// Starts the stopped node again; returns when it is healthy.
+    pub fn start_again(&self) -> Result<()> {
+        self.script.run(&["up", self.kind]).map(drop)
+    }
+
+    /// True if the node answers.
+    pub fn answers(&self) -> bool {
+        http::request("GET", &self.node.url, None).is_ok()
+    }
+}
+
+impl Drop for OwnKafka {
+    fn drop(&mut self) {
+        self.script.wipe(&["down", "--wipe"]);
+    }
+}
+
+impl Drop for OwnSearch {
+    fn drop(&mut self) {
+        self.script.wipe(&["down", self.kind, "--wipe"]);
+    }
+}
+
+impl Script {
+    fn start(name: &'static str, port_name: &str, home: &Path, up: &[&str]) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..PORT_TRIES {
+            let script = Self { name, home: home.to_owned(), port: free_base()? };
+            match script.run(up) {
+                Ok(_) => return Ok(script),
+                Err(error) if error.to_string().contains("is taken") => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no free {port_name}")))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let path = project().join("deploy/stack").join(self.name);
+        let output = Command::new(&path)
+            .args(arguments)
+            .env("STACK_HOME", &self.home)
+            .env("KAFKA_PORT", self.port.to_string())
+            .env("ES_PORT", self.port.to_string())
+            .output()
+            .with_context(|| format!("running {}", path.display()))?;
+        if !output.status.success() {
+            bail!("{} {}: {}", self.name, arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output)
+    }
+
+    fn wipe(&self, arguments: &[&str]) {
+        if let Err(error) = self.run(arguments) {
+            eprintln!("{} in {} was not stopped: {error}", self.name, self.home.display());
+        }
+    }
+}
+
+/// A port below the range that the system gives out, free now together with the one 100 above it.
+fn free_base() -> Result<u16> {
+    for _ in 0..200 {
+        let base = fastrand::u16(20_000..32_000);
+        if [base, base + 100].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(base);
+        }
+    }
+    bail!("no free ports between 20000 and 32100")
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let (port, _) = wait::wait_for("a free port", Duration::from_secs(5), || {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+        listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+    });
+    port
+}
