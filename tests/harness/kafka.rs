@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -155,6 +155,15 @@ impl Cluster {
         let committed = consumer.committed_offsets(asked, ANSWER_MAX)?;
         let offsets = committed.elements().into_iter().filter_map(|e| Some((e.partition(), e.offset().to_raw()?)));
         Ok(offsets.filter(|(_, offset)| *offset >= 0).collect())
+    }
+
+    /// Commits `offset` for a group that has no member.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).set("enable.auto.commit", "false").create()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        consumer.commit(&offsets, CommitMode::Sync).with_context(|| format!("committing {topic} for {group}"))
     }
 
     /// Produces `values` to `topic`, one record each, and waits for the broker's word.

@@ -124,7 +124,18 @@ impl Scene {
         Start { half, config, folder: self.folder.clone(), env: Vec::new(), through: Vec::new() }
     }
 
-    /// Waits until the topic holds at least `lines` records, then until no more come.
+    /// Waits until the index holds at least `lines` documents; at the deadline says so and goes on, so that the audit
+    /// can name what is missing. Returns the time that took.
+    pub fn wait_indexed(&self, lines: u64, limit: Duration) -> Duration {
+        let begun = wait::now();
+        let reached = wait::reached(limit, || self.node.count(&self.index).is_ok_and(|count| count >= lines));
+        if !reached {
+            eprintln!("scene {}: {:?} of {lines} documents after {limit:?}", self.run, self.node.count(&self.index));
+        }
+        begun.elapsed()
+    }
+
+    /// Waits until the topic holds at least `lines` records.
     #[track_caller]
     pub fn wait_shipped(&self, lines: u64, limit: Duration) {
         wait::wait_for("all lines in Kafka", limit, || {

@@ -25,6 +25,18 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result
     }
 }
 
+/// Waits until `holds`, and tells whether it came to that before the deadline.
+pub fn reached(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let begun = now();
+    while !holds() {
+        if begun.elapsed() >= limit {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
+}
+
 /// `Ok` if `holds`, else the reason for [`wait_for`].
 pub fn met(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(reason()) }

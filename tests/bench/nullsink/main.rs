@@ -138,7 +138,9 @@ impl Stats {
     }
 
     fn reset(&self) -> String {
-        self.all().map(|number| number.store(0, Relaxed));
+        for number in self.all() {
+            number.store(0, Relaxed);
+        }
         "{}".to_owned()
     }
 

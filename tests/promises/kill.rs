@@ -1,0 +1,172 @@
+//! Promise: killed at any moment and at every named point, nothing is lost and nothing is stored twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tests::audit::LifeEnd;
+use tests::daemon::Daemon;
+use tests::scene::Scene;
+use tests::writer::{Writer, Written};
+use tests::{stack, wait};
+
+/// Lines a second of the random kills, over all files.
+const RATE: u64 = 5_000;
+
+/// Kills of each half.
+const KILLS: u64 = 10;
+
+/// Longest time between two flushes of the agent's checkpoint: what a kill may send again.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// One load at a time: two would share the processors and neither would keep its rate.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// SIGABRT: how a failpoint ends a process.
+const ABORTED: i32 = 6;
+
+#[test]
+fn ten_kills_of_each_half_lose_nothing_and_store_nothing_twice() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let scene = Scene::shared("kill", 6);
+    let lines = if std::env::var_os("TAILRACE_TEST_FULL").is_some() { 1_000_000 } else { 200_000 };
+    let (agent, indexer) = (scene.agent(), scene.indexer());
+    let mut rng = fastrand::Rng::with_seed(scene.seed);
+    let writer = Writer::start(scene.load(20, lines, RATE, 2));
+    let mut agent_life = agent.spawn().expect("the agent starts");
+    let mut indexer_life = indexer.spawn().expect("the indexer starts");
+    let mut lives = Vec::new();
+    for (at, kills_agent) in moments(&mut rng, lines) {
+        wait::wait_for("the next moment to kill", Duration::from_secs(lines / RATE + 60), || {
+            let written = writer.lines();
+            wait::met(written >= at || writer.is_done(), || format!("{written} of {at} lines"))
+        });
+        if kills_agent {
+            agent_life.kill().expect("the agent runs");
+            lives.push(scene.cluster.settled_ends(&scene.topic).expect("the broker answers"));
+            agent_life = agent.spawn().expect("the agent starts again");
+        } else {
+            indexer_life.kill().expect("the indexer runs");
+            indexer_life = indexer.spawn().expect("the indexer starts again");
+        }
+    }
+    let written = writer.finish().expect("all lines are written");
+    let tail = scene.wait_indexed(lines, Duration::from_secs(120));
+    eprintln!("figures kill: all {lines} lines indexed {tail:?} after the last was written");
+    let allowed = KILLS * RATE * FLUSH.as_secs();
+    check(&scene, &written, &lives, allowed, &agent_life, &indexer_life);
+}
+
+/// Ten moments for each half, as counts of lines written; true kills the agent.
+fn moments(rng: &mut fastrand::Rng, lines: u64) -> BTreeMap<u64, bool> {
+    let slot = lines / (KILLS + 1);
+    let mut moments = BTreeMap::new();
+    for kills_agent in [true, false] {
+        for kill in 0..KILLS {
+            let mut at = slot / 2 + kill * slot + rng.u64(0..slot);
+            while moments.insert(at, kills_agent).is_some_and(|before| before != kills_agent) {
+                moments.insert(at, !kills_agent);
+                at += 1;
+            }
+        }
+    }
+    moments
+}
+
+#[test]
+fn a_kill_at_each_named_point_of_the_agent_loses_nothing() {
+    at_each_point(&["agent", "shipper"]);
+}
+
+#[test]
+fn a_kill_at_each_named_point_of_the_indexer_stores_nothing_twice() {
+    at_each_point(&["indexer"]);
+}
+
+/// Runs a load during which one half is ended at each of its named points, one after the other.
+fn at_each_point(crates: &[&str]) {
+    const RATE: u64 = 2_000;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let points: Vec<_> = crates.iter().flat_map(|name| points_in(&stack::project().join(name).join("src"))).collect();
+    assert!(points.len() >= 3, "the named points are gone: {points:?}");
+    let scene = Scene::shared(&format!("points-{}", crates[0]), 3);
+    let of_agent = crates.contains(&"agent");
+    let (mut victim, other) =
+        if of_agent { (scene.agent(), scene.indexer()) } else { (scene.indexer(), scene.agent()) };
+    let mut rng = fastrand::Rng::with_seed(scene.seed);
+    let other_life = other.spawn().expect("the other half starts");
+    // More than is needed; ended when the last point has been hit.
+    let writer = Writer::start(scene.load(8, 2_000_000, RATE, 3));
+    let mut lives = Vec::new();
+    for point in &points {
+        let before = if reached_once(point) { 0 } else { rng.u32(0..3) };
+        victim.env = vec![("FAILPOINTS".to_owned(), format!("{point}={before}*off->1*return"))];
+        let mut life = victim.spawn().expect("the victim starts");
+        let poison =
+            if reached_by_refusal(point) { Some(scene.cluster.produce(&scene.topic, 0, &[POISON; 4])) } else { None };
+        poison.transpose().expect("the broker takes records");
+        let status = life.wait_end(Duration::from_secs(60));
+        assert_eq!(status.signal(), Some(ABORTED), "{point}: ended with {status}:\n{}", life.log_tail());
+        assert!(life.log().contains(point.as_str()), "{point} is not in the log:\n{}", life.log_tail());
+        if of_agent {
+            lives.push(scene.cluster.settled_ends(&scene.topic).expect("the broker answers"));
+        }
+    }
+    victim.env.clear();
+    let life = victim.spawn().expect("the victim starts");
+    let written = writer.end().expect("the lines are written");
+    let lines = written.values().sum();
+    scene.wait_indexed(lines, Duration::from_secs(120));
+    let (agent, indexer) = if of_agent { (&life, &other_life) } else { (&other_life, &life) };
+    eprintln!("figures points: killed at {points:?}");
+    let allowed = points.len() as u64 * RATE * FLUSH.as_secs();
+    check(&scene, &written, &lives, allowed, agent, indexer);
+}
+
+/// A document that the index refuses: `message` is text there.
+const POISON: &[u8] = br#"{"message":{"not":"a text"}}"#;
+
+/// Points that are passed only when a document is refused.
+fn reached_by_refusal(point: &str) -> bool {
+    point.contains("dead-letter")
+}
+
+/// Points that a life may pass only once or so: a compaction needs a long log, or happens at the start.
+fn reached_once(point: &str) -> bool {
+    point.contains("rename") || reached_by_refusal(point)
+}
+
+/// Every name that the sources below `folder` give to a failpoint.
+fn points_in(folder: &Path) -> BTreeSet<String> {
+    let mut points = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("the sources are there") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            points.extend(points_in(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a source is text");
+        points.extend(
+            text.split("failpoint::hit(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
+        );
+    }
+    points
+}
+
+#[track_caller]
+fn check(scene: &Scene, written: &Written, lives: &[LifeEnd], allowed: u64, agent: &Daemon, indexer: &Daemon) {
+    scene.wait_committed(Duration::from_secs(60));
+    scene.check_equations(Some(agent), Some(indexer));
+    let topic = scene.audit_topic(written, lives).expect("the topic reads back");
+    let index = scene.audit_index(written).expect("the index reads back");
+    eprintln!("figures {}: topic: {topic}", scene.run);
+    eprintln!("figures {}: index: {index}", scene.run);
+    let surplus = topic.surplus();
+    eprintln!("figures {}: {surplus} copies in Kafka beyond the first, {allowed} allowed", scene.run);
+    assert!(index.is_clean(), "{index}");
+    assert!(topic.missing.is_empty() && topic.corrupt.is_empty(), "{topic}");
+    assert!(topic.inverted_in_a_life.is_empty(), "{topic}");
+    assert!(topic.repeated_in_a_life.is_empty(), "{topic}");
+    assert!(surplus <= allowed, "{surplus} copies in Kafka, {allowed} allowed");
+}
