@@ -6,7 +6,7 @@
 
 mod repeats;
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use anyhow::Context;
 use serde::{Deserialize, Deserializer, de};
@@ -46,7 +46,11 @@ impl Default for LogConfig {
 ///
 /// Errors: a `level` that cannot be read, or a second call.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let repeats = Repeats::start().context("starting the thread that tells suppressed events")?;
+    init_with(config, repeats::WINDOW)
+}
+
+fn init_with(config: &LogConfig, window: Duration) -> anyhow::Result<()> {
+    let repeats = Repeats::start(window).context("starting the thread that tells suppressed events")?;
     let layers = tracing_subscriber::registry().with(filter(&config.level)?).with(repeats);
     match config.format {
         LogFormat::Text => layers.with(text(std::io::stderr)).try_init(),

@@ -31,7 +31,6 @@ pub struct Stop {
 
 impl Stop {
     /// A stop and what triggers it.
-    #[expect(clippy::new_ret_no_self, reason = "neither is of use without the other")]
     pub fn new() -> (Trigger, Stop) {
         let (sender, receiver) = watch::channel(false);
         (Trigger { sender }, Stop { receiver })
@@ -78,9 +77,52 @@ async fn either(term: &mut Signal, int: &mut Signal) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Child, Command, Stdio},
+        time::Duration,
+    };
 
     use super::*;
+
+    /// The test binary runs itself, as signals must go to a process of their own. It says how far it got.
+    #[tokio::test]
+    async fn child() {
+        if std::env::var_os("TAILRACE_STOP_CHILD").is_some() {
+            let stop = Stop::on_signals();
+            println!("stopped: {}", stop.is_stopped());
+            stop.stopped().await;
+            println!("stopped: {}", stop.is_stopped());
+            // Draining, for longer than the test lasts.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    fn kill(child: &Child, signal: &str) {
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill starts");
+        assert!(sent.success(), "{signal}");
+    }
+
+    #[test]
+    fn the_first_signal_drains_and_the_second_ends_the_process() {
+        for (first, second) in [("-TERM", "-TERM"), ("-INT", "-TERM"), ("-TERM", "-INT")] {
+            let mut child = Command::new(std::env::current_exe().expect("the test binary has a path"))
+                .args(["--exact", "stop::tests::child", "--nocapture"])
+                .env("TAILRACE_STOP_CHILD", "1")
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("the test binary starts");
+            let output = BufReader::new(child.stdout.take().expect("piped"));
+            let mut said = output.lines().map_while(Result::ok).filter(|line| line.contains("stopped: "));
+            let mut ends_with = |end: &str| said.next().is_some_and(|line| line.ends_with(end));
+            assert!(ends_with("stopped: false"));
+            kill(&child, first);
+            assert!(ends_with("stopped: true"), "{first} did not stop it");
+            assert_eq!(child.try_wait().expect("a child"), None, "it drains after {first}");
+            kill(&child, second);
+            assert_eq!(child.wait().expect("a child").code(), Some(EXIT_UNDRAINED), "{first} {second}");
+        }
+    }
 
     #[tokio::test]
     async fn every_clone_sees_the_stop_and_it_stays() {

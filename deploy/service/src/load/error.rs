@@ -4,14 +4,15 @@
 //! at anything that looks like a secret's key.
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     string::FromUtf8Error,
 };
 
-use serde_saphyr::{MessageFormatter, UserMessageFormatter};
+use serde_saphyr::{MessageFormatter, UserMessageFormatter, budget::BudgetBreach};
 
-use super::CONFIG_BYTES_MAX;
+use super::{CONFIG_BYTES_MAX, DEPTH_MAX};
 
 /// Why a config file cannot be used. Its `Display` names file, line and column and shows the line.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +74,23 @@ impl ConfigError {
         let at = error
             .location()
             .map_or(At { line: 0, column: 0 }, |at| At { line: number(at.line()), column: number(at.column()) });
-        let message = one_line(&UserMessageFormatter.format_message(error.without_snippet()));
+        let message = one_line(&message(error.without_snippet()));
         // An error about a secret shows nothing of the text: its value may stand on any line near.
         let snippet = if message.contains(super::secret::WHAT) { String::new() } else { snippet(text, at) };
         Self::Invalid { path: path.to_owned(), at, message, snippet }
+    }
+}
+
+fn message(error: &serde_saphyr::Error) -> Cow<'_, str> {
+    match error {
+        // The parser names its internal limit.
+        serde_saphyr::Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
+            "more than one YAML document: a config is one document, without `---` in between".into()
+        }
+        serde_saphyr::Error::Budget { breach: BudgetBreach::Depth { depth }, .. } => {
+            format!("nested {depth} deep: at most {DEPTH_MAX} maps and lists within each other").into()
+        }
+        other => UserMessageFormatter.format_message(other),
     }
 }
 

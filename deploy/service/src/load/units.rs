@@ -85,7 +85,15 @@ impl de::Visitor<'_> for Bytes {
     }
 
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-        u64::try_from(bytes).map(ByteSize).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
+        match u64::try_from(bytes) {
+            Ok(bytes) => Ok(ByteSize(bytes)),
+            Err(_) => self.visit_str(&bytes.to_string()),
+        }
+    }
+
+    // Errors that come from here are placed at the value; serde's own "invalid type" would be placed at the key.
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<ByteSize, E> {
+        self.visit_str(&number.to_string())
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
@@ -111,6 +119,19 @@ pub mod duration {
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(super::DURATION)
+        }
+
+        // Errors that come from here are placed at the value; serde's own "invalid type" would be placed at the key.
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Duration, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Duration, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<Duration, E> {
+            self.visit_str(&number.to_string())
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {

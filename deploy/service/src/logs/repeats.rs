@@ -21,7 +21,7 @@ pub(super) const EVENTS_MAX: u64 = 5;
 /// From the first event of one place until its count starts anew.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 /// The target of the events that tell the counts; they are never held back themselves.
-pub(super) const TARGET: &str = "service::logs";
+pub(super) const TARGET: &str = "service::logs::repeats";
 
 /// A place in the code, and for events of the `log` crate (which all come from one place) their target.
 type Place = (callsite::Identifier, Option<String>);
@@ -47,8 +47,8 @@ impl Window {
 }
 
 /// The open window of each place. Bounded by the number of places in the code.
-#[derive(Default)]
 pub(super) struct Windows {
+    length: Duration,
     open: HashMap<Place, Window>,
     owed: Vec<Held>,
 }
@@ -63,10 +63,14 @@ pub(super) enum Verdict {
 }
 
 impl Windows {
+    pub(super) fn new(length: Duration) -> Self {
+        Self { length, open: HashMap::new(), owed: Vec::new() }
+    }
+
     /// Counts an event at `place` and says whether it is let through.
     pub(super) fn admit(&mut self, place: Place, metadata: &'static Metadata<'static>, now: Instant) -> Verdict {
         let window = self.open.entry(place).or_insert(Window { start: now, seen: 0, metadata });
-        if now.saturating_duration_since(window.start) >= WINDOW {
+        if now.saturating_duration_since(window.start) >= self.length {
             self.owed.extend(window.held());
             *window = Window { start: now, seen: 0, metadata };
         }
@@ -80,9 +84,9 @@ impl Windows {
 
     /// Closes the windows that are over: what they held back, each told once.
     pub(super) fn close(&mut self, now: Instant) -> Vec<Held> {
-        let owed = &mut self.owed;
+        let (owed, length) = (&mut self.owed, self.length);
         self.open.retain(|_, window| {
-            let is_open = now.saturating_duration_since(window.start) < WINDOW;
+            let is_open = now.saturating_duration_since(window.start) < length;
             if !is_open {
                 owed.extend(window.held());
             }
@@ -92,11 +96,11 @@ impl Windows {
     }
 
     /// When the next count is due; `None` while nothing is held back.
-    fn due(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.owed.is_empty() {
             return Some(now);
         }
-        self.open.values().filter(|window| window.held().is_some()).map(|window| window.start + WINDOW).min()
+        self.open.values().filter(|window| window.held().is_some()).map(|window| window.start + self.length).min()
     }
 }
 
@@ -110,8 +114,8 @@ impl Repeats {
     /// Starts the thread that tells the counts.
     ///
     /// Errors: the system gives no thread.
-    pub(super) fn start() -> std::io::Result<Self> {
-        let windows = Arc::new(Mutex::new(Windows::default()));
+    pub(super) fn start(window: Duration) -> std::io::Result<Self> {
+        let windows = Arc::new(Mutex::new(Windows::new(window)));
         let watched = windows.clone();
         let teller = std::thread::Builder::new().name("log-repeats".into()).spawn(move || tell_for_ever(&watched))?;
         Ok(Self { windows, teller: teller.thread().clone() })
@@ -149,11 +153,10 @@ fn tell_for_ever(windows: &Mutex<Windows>) {
 fn tell(held: Held) {
     let Held { metadata, suppressed } = held;
     let place = format!("{}:{}", metadata.file().unwrap_or(metadata.target()), metadata.line().unwrap_or_default());
-    let window_s = WINDOW.as_secs();
     if *metadata.level() == Level::ERROR {
-        tracing::error!(target: TARGET, suppressed, place, window_s, "the same was said again and again");
+        tracing::error!(target: TARGET, suppressed, place, "the same was said again and again");
     } else {
-        tracing::warn!(target: TARGET, suppressed, place, window_s, "the same was said again and again");
+        tracing::warn!(target: TARGET, suppressed, place, "the same was said again and again");
     }
 }
 
