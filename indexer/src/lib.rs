@@ -1,1 +1,193 @@
-//! placeholder
+//! Records from Kafka → documents in Elasticsearch or OpenSearch. Stages in reading order:
+//!
+//! ```text
+//! consume ─► process [decode, pipeline, index_name → batch] ─► deliver [bulk, settle] ─► Elasticsearch
+//!    ▲                                                            │  └─► dead letters
+//!    └──────────────── acks ─► partitions [ledger] ─► commit ◄────┘
+//! ```
+//!
+//! An offset is committed only when every record before it is in the index, in the dead-letter topic, or dropped by a
+//! pipeline. Documents are created by the record's own id, so what is read twice is stored once.
+
+pub mod batch;
+pub mod breaker;
+pub mod bulk;
+pub mod config;
+pub mod consume;
+pub mod dead_letter;
+pub mod decode;
+pub mod deliver;
+pub mod group;
+pub mod index_name;
+pub mod member;
+pub mod metrics;
+pub mod parcel;
+pub mod partitions;
+pub mod process;
+pub mod settle;
+
+pub use config::IndexerConfig;
+pub use consume::Ended;
+
+use anyhow::Context as _;
+use batch::Batch;
+use consume::{Consume, Lane, Patience};
+use deliver::Delivery;
+use event::Budget;
+use metrics::Metrics;
+use parcel::Parcel;
+use partitions::Partitions;
+use process::Plan;
+use rdkafka::consumer::Consumer as _;
+use service::health::Health;
+use service::metrics::Registry;
+use service::stop::{Stop, Trigger};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Longest wait for in-flight records of revoked partitions.
+const REVOKE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What the process around the indexer gives it.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    /// Takes the metrics.
+    pub registry: Registry,
+    /// Is told how the brokers and the search node are.
+    pub health: Health,
+    /// Tells when to stop.
+    pub stop: Stop,
+}
+
+/// Checks `config` as far as that goes without a broker or a search node: keys, pipelines, templates.
+pub fn check(config: &IndexerConfig) -> anyhow::Result<()> {
+    config.check().map_err(anyhow::Error::msg)?;
+    let metrics = Metrics::new(&Registry::default());
+    plan(config, &metrics)?;
+    bulk::Cluster::new(&config.elasticsearch, metrics)?;
+    group::base(config)?;
+    Ok(())
+}
+
+/// Runs the indexer until it is told to stop and has drained.
+///
+/// Errors: the configuration is wrong, a topic does not exist, the search node is of an unknown kind, or the group put
+/// this member out. What was not settled is read again after the next start.
+pub async fn run(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Ended> {
+    config.check().map_err(anyhow::Error::msg)?;
+    let metrics = Metrics::new(&shell.registry);
+    let plan = Arc::new(plan(config, &metrics)?);
+    let delivery = Arc::new(Delivery {
+        cluster: bulk::Cluster::new(&config.elasticsearch, metrics.clone())?,
+        dead_letters: Box::new(dead_letter::DeadLetterTopic::new(&group::base(config)?, &config.dead_letter.topic)?),
+        breaker: config.dead_letter.breaker.then(Mutex::default),
+        named: config.elasticsearch.document_id != config::DocumentId::None,
+        metrics: metrics.clone(),
+        health: shell.health.clone(),
+        waits: deliver::Waits::default(),
+    });
+    let (acks_tx, acks) = acks();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    // One batch may wait per delivery: more would only be memory.
+    let (batches, batches_rx) = mpsc::channel(1);
+    let (lanes, threads) = start_workers(workers, &plan, config, &batches);
+    drop(batches);
+
+    let (trigger, stop) = Stop::new();
+    let consume = start_consumer(config, &shell, stop, Partitions::new(acks_tx, metrics.clone()), acks, lanes, metrics);
+    let mut delivering = tokio::spawn(deliver::run(delivery, config.elasticsearch.concurrency, batches_rx));
+    let ended = supervise(&shell, trigger, consume, &mut delivering).await;
+    delivering.abort(); // After a clean end it has ended; else its batches are given up, and read again.
+    tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await?;
+    shell.health.ready(false);
+    ended
+}
+
+/// Waits for the end of the consumer, and stops it when asked to or when deliveries end before it.
+async fn supervise(
+    shell: &Shell,
+    trigger: Trigger,
+    mut consume: oneshot::Receiver<anyhow::Result<Ended>>,
+    delivering: &mut tokio::task::JoinHandle<anyhow::Result<()>>,
+) -> anyhow::Result<Ended> {
+    let gone = "the consumer thread ended without a result";
+    tokio::select! {
+        ended = &mut consume => return ended.context(gone)?,
+        delivered = &mut *delivering => {
+            trigger.stop();
+            let ended = consume.await.context(gone)?;
+            delivered.context("delivering batches")??;
+            ended
+        }
+        () = shell.stop.stopped() => {
+            trigger.stop();
+            consume.await.context(gone)?
+        }
+    }
+}
+
+fn plan(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Plan> {
+    let output = &config.elasticsearch;
+    Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())
+}
+
+/// Settlements on their way to the ledger. Unbounded, yet never more than the byte budget lets be in flight.
+#[expect(clippy::disallowed_methods, reason = "settlements are bounded by the byte budget")]
+fn acks() -> (mpsc::UnboundedSender<event::Entry>, mpsc::UnboundedReceiver<event::Entry>) {
+    mpsc::unbounded_channel()
+}
+
+fn start_workers(
+    count: usize,
+    plan: &Arc<Plan>,
+    config: &IndexerConfig,
+    batches: &mpsc::Sender<Batch>,
+) -> (Vec<Lane>, Vec<JoinHandle<()>>) {
+    let limits = config.elasticsearch.batch;
+    let start = |number: usize| {
+        let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (plan, batches, taken) = (plan.clone(), batches.clone(), waiting.clone());
+        let work = move || {
+            process::run(&plan, limits, &input, &batches, || {
+                taken.fetch_sub(1, Ordering::AcqRel);
+            });
+        };
+        let thread = std::thread::Builder::new().name(format!("process-{number}")).spawn(work);
+        (Lane { sender, waiting }, thread.expect("the system can start a thread"))
+    };
+    (0..count).map(start).unzip()
+}
+
+/// Starts the consumer's thread. What it returns comes through the channel.
+fn start_consumer(
+    config: &IndexerConfig,
+    shell: &Shell,
+    stop: Stop,
+    partitions: Partitions,
+    acks: mpsc::UnboundedReceiver<event::Entry>,
+    lanes: Vec<Lane>,
+    metrics: Metrics,
+) -> oneshot::Receiver<anyhow::Result<Ended>> {
+    let (result, receiver) = oneshot::channel();
+    let (config, health) = (config.clone(), shell.health.clone());
+    let work = move || -> anyhow::Result<Ended> {
+        let consumer = group::consumer(&config, member::Member::new(metrics.clone(), health.clone()))?;
+        group::check_topics(&consumer, &config, &health, &stop)?;
+        let topics: Vec<_> = config.kafka.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).with_context(|| format!("subscribing to {topics:?}"))?;
+        health.ready(true);
+        let budget = Budget::new(usize::try_from(config.memory.0 - group::prefetch_bytes(&config))?);
+        let revoke = REVOKE_WAIT_MAX.min(config.kafka.session_timeout / 2);
+        let patience = Patience { revoke, drain: config.drain_timeout };
+        Consume { consumer, partitions, acks, lanes, budget, patience, metrics }.run(&stop)
+    };
+    let thread = std::thread::Builder::new().name("consume".to_owned()).spawn(move || {
+        result.send(work()).ok(); // Nobody waits any more: the process is ending.
+    });
+    drop(thread.expect("the system can start a thread"));
+    receiver
+}

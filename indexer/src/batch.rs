@@ -1,0 +1,264 @@
+//! Documents → one bulk body, bounded by bytes, count and age. Pure but for the clock it is handed.
+//!
+//! Body: newline-delimited JSON, an action line and the document, as `_bulk` takes it.
+
+use crate::config::BatchConfig;
+use crate::parcel::Parcel;
+use crate::settle::Cause;
+use bytes::Bytes;
+use compact_str::CompactString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Which record of which parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Place in the batch's list of parcels.
+    pub parcel: u32,
+    /// Place in the parcel's list of records.
+    pub record: u32,
+}
+
+/// One document of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Item {
+    /// The record it was made of.
+    pub origin: Origin,
+    /// Where it ends in the body; it starts where the one before ends.
+    pub end: usize,
+    /// The pipeline that made it, in the batch's list of names.
+    pub pipeline: u32,
+}
+
+/// What is sent in one bulk request.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The whole body.
+    pub body: Bytes,
+    /// The documents, in order.
+    pub items: Vec<Item>,
+    /// The parcels they come from.
+    pub parcels: Vec<Arc<Parcel>>,
+    /// Names of pipelines; the first is the empty name: none.
+    pub pipelines: Vec<CompactString>,
+    /// Records that cannot become documents at all.
+    pub dead: Vec<(Origin, Cause)>,
+}
+
+impl Batch {
+    /// The bytes of the document at `at`, action line included.
+    pub fn document(&self, at: u32) -> Bytes {
+        let at = at as usize;
+        let start = if at == 0 { 0 } else { self.items[at - 1].end };
+        self.body.slice(start..self.items[at].end)
+    }
+
+    /// Body of the documents `chosen`: the whole body without a copy if that is all of them.
+    pub fn body_of(&self, chosen: &[u32]) -> Bytes {
+        if chosen.len() == self.items.len() {
+            return self.body.clone();
+        }
+        let mut body = Vec::new();
+        for &at in chosen {
+            body.extend_from_slice(&self.document(at));
+        }
+        body.into()
+    }
+
+    /// The parcel and record of `origin`.
+    pub fn parcel(&self, origin: Origin) -> &Arc<Parcel> {
+        &self.parcels[origin.parcel as usize]
+    }
+
+    /// The records of `origins` are safe; the caller has counted how they ended.
+    pub fn done(&self, origins: impl Iterator<Item = Origin>) {
+        let mut run: Option<(u32, u32)> = None; // Neighbours are mostly of one parcel: one subtraction for all of them.
+        for origin in origins {
+            match &mut run {
+                Some((parcel, count)) if *parcel == origin.parcel => *count += 1,
+                _ => {
+                    if let Some((parcel, count)) = run.replace((origin.parcel, 1)) {
+                        self.parcels[parcel as usize].done(count);
+                    }
+                }
+            }
+        }
+        if let Some((parcel, count)) = run {
+            self.parcels[parcel as usize].done(count);
+        }
+    }
+}
+
+/// A batch while it is filled. One per worker.
+#[derive(Debug)]
+pub struct Filling {
+    limits: BatchConfig,
+    /// Written by the worker; [`Filling::push`] closes a document.
+    pub body: Vec<u8>,
+    items: Vec<Item>,
+    parcels: Vec<Arc<Parcel>>,
+    pipelines: Vec<CompactString>,
+    dead: Vec<(Origin, Cause)>,
+    since: Option<Instant>,
+}
+
+impl Filling {
+    /// An empty batch.
+    pub fn new(limits: BatchConfig) -> Self {
+        let pipelines = vec![CompactString::default()];
+        Self {
+            limits,
+            body: Vec::new(),
+            items: Vec::new(),
+            parcels: Vec::new(),
+            pipelines,
+            dead: Vec::new(),
+            since: None,
+        }
+    }
+
+    /// Closes the document that was written to `body` since the last call. Returns a batch when that one is full: all
+    /// before this document if it no longer fits, else all.
+    pub fn push(&mut self, parcel: &Arc<Parcel>, record: u32, pipeline: Option<&str>, now: Instant) -> Option<Batch> {
+        let start = self.items.last().map_or(0, |item| item.end);
+        let bytes_max = usize::try_from(self.limits.bytes_max.0).unwrap_or(usize::MAX);
+        let full = if self.body.len() > bytes_max && !self.items.is_empty() {
+            let last = self.body.split_off(start);
+            let full = self.take();
+            self.body.extend_from_slice(&last);
+            full
+        } else {
+            None
+        };
+        let origin = self.origin(parcel, record, now);
+        let pipeline = self.pipeline(pipeline.unwrap_or_default());
+        self.items.push(Item { origin, end: self.body.len(), pipeline });
+        full.or_else(|| if self.is_full() { self.take() } else { None })
+    }
+
+    /// Takes note of a record that cannot become a document.
+    pub fn push_dead(&mut self, parcel: &Arc<Parcel>, record: u32, cause: Cause, now: Instant) -> Option<Batch> {
+        let origin = self.origin(parcel, record, now);
+        self.dead.push((origin, cause));
+        if self.is_full() { self.take() } else { None }
+    }
+
+    /// Takes out what there is, if anything.
+    pub fn take(&mut self) -> Option<Batch> {
+        self.since = None;
+        if self.items.is_empty() && self.dead.is_empty() {
+            return None;
+        }
+        let capacity = self.body.len() + self.body.len() / 8; // The next one will be about as large: no growing by copies.
+        let pipelines = std::mem::replace(&mut self.pipelines, vec![CompactString::default()]);
+        Some(Batch {
+            body: std::mem::replace(&mut self.body, Vec::with_capacity(capacity)).into(),
+            items: std::mem::take(&mut self.items),
+            parcels: std::mem::take(&mut self.parcels),
+            pipelines,
+            dead: std::mem::take(&mut self.dead),
+        })
+    }
+
+    /// How long until the batch is due, if it holds anything.
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        self.since.map(|since| (since + self.limits.age_max).saturating_duration_since(now))
+    }
+
+    fn is_full(&self) -> bool {
+        let bytes_max = usize::try_from(self.limits.bytes_max.0).unwrap_or(usize::MAX);
+        self.body.len() >= bytes_max || self.items.len() + self.dead.len() >= self.limits.events_max
+    }
+
+    fn origin(&mut self, parcel: &Arc<Parcel>, record: u32, now: Instant) -> Origin {
+        self.since.get_or_insert(now);
+        if self.parcels.last().is_none_or(|last| !Arc::ptr_eq(last, parcel)) {
+            self.parcels.push(parcel.clone());
+        }
+        Origin { parcel: self.parcels.len() as u32 - 1, record }
+    }
+
+    /// Pipelines come in runs, so the last name is looked at first.
+    fn pipeline(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        let at = self.pipelines.iter().rposition(|known| known == name).unwrap_or_else(|| {
+            self.pipelines.push(CompactString::new(name));
+            self.pipelines.len() - 1
+        });
+        at as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::parcel::tests::parcel;
+    use service::load::ByteSize;
+    use service::metrics::Registry;
+
+    /// Pushes documents of these sizes and checks the sizes of the bodies that come out, the last by `take`.
+    #[track_caller]
+    fn check(sizes: &[usize], events_max: usize, expected: &[&[usize]]) {
+        let metrics = Metrics::new(&Registry::default());
+        let payloads: Vec<&[u8]> = sizes.iter().map(|_| b"x".as_slice()).collect();
+        let (parcel, _rx) = parcel(&payloads, &metrics);
+        let limits = BatchConfig { bytes_max: ByteSize(100), events_max, age_max: Duration::from_secs(1) };
+        let (mut filling, now) = (Filling::new(limits), service::clock::monotonic());
+        let mut batches = Vec::new();
+        for (record, &size) in sizes.iter().enumerate() {
+            filling.body.extend(std::iter::repeat_n(b'a' + record as u8, size));
+            batches.extend(filling.push(&parcel, record as u32, Some("p"), now));
+        }
+        batches.extend(filling.take());
+        let got: Vec<Vec<usize>> = batches
+            .iter()
+            .map(|batch| (0..batch.items.len() as u32).map(|at| batch.document(at).len()).collect())
+            .collect();
+        assert_eq!(got, expected);
+        let all: Vec<u8> = batches.iter().flat_map(|batch| batch.body.to_vec()).collect();
+        let written: Vec<u8> = sizes.iter().enumerate().flat_map(|(at, &size)| vec![b'a' + at as u8; size]).collect();
+        assert_eq!(all, written);
+        assert!(
+            batches.iter().all(|batch| batch.items.iter().all(|item| batch.pipelines[item.pipeline as usize] == "p"))
+        );
+    }
+
+    #[test]
+    fn a_batch_ends_by_bytes_or_count() {
+        check(&[40, 40, 40], 10, &[&[40, 40], &[40]]);
+        check(&[50, 50, 10], 10, &[&[50, 50], &[10]]); // An exact fit goes out at once.
+        check(&[10, 300, 10], 10, &[&[10], &[300], &[10]]); // One that is too large goes alone.
+        check(&[1, 1, 1, 1, 1], 2, &[&[1, 1], &[1, 1], &[1]]);
+    }
+
+    #[test]
+    fn a_batch_is_due_by_the_age_of_its_first_document() {
+        let metrics = Metrics::new(&Registry::default());
+        let (parcel, _rx) = parcel(&[b"x"], &metrics);
+        let (mut filling, now) = (Filling::new(BatchConfig::default()), service::clock::monotonic());
+        assert_eq!(filling.due_in(now), None);
+        filling.body.push(b'x');
+        assert!(filling.push(&parcel, 0, None, now).is_none());
+        assert_eq!(filling.due_in(now + Duration::from_millis(400)), Some(Duration::from_millis(600)));
+        assert_eq!(filling.due_in(now + Duration::from_secs(9)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_subset_has_its_own_documents_only() {
+        let metrics = Metrics::new(&Registry::default());
+        let (parcel, _rx) = parcel(&[b"x", b"y", b"z"], &metrics);
+        let (mut filling, now) = (Filling::new(BatchConfig::default()), service::clock::monotonic());
+        for (record, text) in ["aa", "bbb", "c"].iter().enumerate() {
+            filling.body.extend_from_slice(text.as_bytes());
+            assert!(filling.push(&parcel, record as u32, None, now).is_none());
+        }
+        let batch = filling.take().expect("three documents were pushed");
+        assert_eq!(batch.body_of(&[0, 2]).as_ref(), b"aac");
+        assert_eq!(batch.body_of(&[0, 1, 2]).as_ref(), b"aabbbc");
+        batch.done(batch.items.iter().map(|item| item.origin));
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+}

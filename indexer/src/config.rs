@@ -1,0 +1,327 @@
+//! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use service::load::{ByteSize, Secret};
+use service::logs::LogConfig;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole of `indexer.yaml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexerConfig {
+    /// Where records come from.
+    pub kafka: KafkaConfig,
+    /// Bytes between Kafka and the search node's answer: fetched, parsed and in bulk bodies. Default 128 MiB.
+    #[serde(default = "memory")]
+    pub memory: ByteSize,
+    /// Which pipelines there are and which runs on what.
+    #[serde(default)]
+    pub pipelines: PipelinesConfig,
+    /// What a payload is. Default `auto`.
+    #[serde(default)]
+    pub decode: Decode,
+    /// Where documents go.
+    pub elasticsearch: ElasticsearchConfig,
+    /// Where records go that can never be indexed.
+    #[serde(default)]
+    pub dead_letter: DeadLetterConfig,
+    /// The endpoint for metrics and health.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+    /// Format and level of the program's own log.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Longest wait for what is in flight when the program is told to stop. Default `10s`.
+    #[serde(default = "drain_timeout", with = "service::load::duration")]
+    pub drain_timeout: Duration,
+}
+
+/// The consumer group. YAML: `kafka`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<String>,
+    /// Name of the consumer group. Default `tailrace-indexer`.
+    #[serde(default = "group")]
+    pub group: String,
+    /// Topics to read; each must exist.
+    pub topics: Vec<String>,
+    /// Static membership: unique per running indexer, so that a restart within the session time-out moves no partition.
+    #[serde(default)]
+    pub static_id: Option<String>,
+    /// After this long without a heartbeat the group takes this member's partitions away. Default `10s`.
+    #[serde(default = "session_timeout", with = "service::load::duration")]
+    pub session_timeout: Duration,
+    /// After this long without a poll librdkafka leaves the group. Polling goes on while the search node is down. Default `5m`.
+    #[serde(default = "max_poll_interval", with = "service::load::duration")]
+    pub max_poll_interval: Duration,
+    /// Options of librdkafka, passed through; what would weaken the promise is refused.
+    #[serde(default)]
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+/// YAML: `pipelines`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelinesConfig {
+    /// Folder of pipeline files; none: records are indexed as they come.
+    pub dir: Option<PathBuf>,
+    /// Pipeline of records that ask for none and match no route.
+    pub default: Option<String>,
+    /// Pipelines by topic, for records that ask for none.
+    pub routes: Vec<Route>,
+}
+
+/// One line of the routing table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The topic's name.
+    pub topic: String,
+    /// The pipeline that runs on its records.
+    pub pipeline: String,
+}
+
+/// What a payload is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decode {
+    /// A JSON object is an event, anything else a line of text.
+    #[default]
+    Auto,
+    /// A JSON object; anything else becomes a dead letter.
+    Json,
+    /// A line of text, whatever it looks like.
+    Text,
+}
+
+/// YAML: `elasticsearch`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticsearchConfig {
+    /// URLs of nodes (Elasticsearch 7.10 to 9, OpenSearch 1 to 3).
+    pub hosts: Vec<String>,
+    /// Index or data stream, a template over the document's fields with a literal prefix. Default `logs-{event.dataset}-default`.
+    #[serde(default = "index")]
+    pub index: String,
+    /// What names a document. Default `event`.
+    #[serde(default)]
+    pub document_id: DocumentId,
+    /// Compression of request bodies. Default `none`.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How to authenticate. Default `none`.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Bulk requests in flight at once. Default 2.
+    #[serde(default = "concurrency")]
+    pub concurrency: usize,
+    /// Limits of one bulk request.
+    #[serde(default)]
+    pub batch: BatchConfig,
+    /// Longest wait for the answer to one request. Default `60s`.
+    #[serde(default = "timeout", with = "service::load::duration")]
+    pub timeout: Duration,
+}
+
+/// What names a document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentId {
+    /// The record's own id; topic, partition, offset and timestamp if it has none.
+    #[default]
+    Event,
+    /// Always topic, partition, offset and timestamp.
+    Record,
+    /// The search node makes one: a resent record is stored twice.
+    None,
+}
+
+/// Compression of request bodies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As they are: best on a local network.
+    #[default]
+    None,
+    /// gzip, level 1.
+    Gzip,
+}
+
+/// How to authenticate: `none`, `{user, password}` or `{api_key}`.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// HTTP basic authentication.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password, by reference only.
+        password: Secret,
+    },
+    /// An Elasticsearch API key in its encoded form.
+    ApiKey(Secret),
+}
+
+/// Limits of one bulk request. YAML: `batch`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Largest request body, in bytes before compression. Default 8 MiB.
+    pub bytes_max: ByteSize,
+    /// Most documents in a request. Default 10000.
+    pub events_max: usize,
+    /// Longest wait of the first event in a batch. Default `1s`.
+    #[serde(with = "service::load::duration")]
+    pub age_max: Duration,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { bytes_max: ByteSize(8 << 20), events_max: 10_000, age_max: Duration::from_secs(1) }
+    }
+}
+
+/// YAML: `dead_letter`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetterConfig {
+    /// The topic; it must exist. Default `logs-dead`.
+    pub topic: String,
+    /// Stop with an alarm instead of emptying a topic into dead letters when more than half of three batches fail for good.
+    /// Default `true`.
+    pub breaker: bool,
+}
+
+impl Default for DeadLetterConfig {
+    fn default() -> Self {
+        Self { topic: "logs-dead".to_owned(), breaker: true }
+    }
+}
+
+/// YAML: `metrics`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Loopback address of `/metrics`, `/healthz`, `/readyz`; port 0 takes any free one, told in the log. Default `127.0.0.1:9602`.
+    pub listen: String,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9602".to_owned() }
+    }
+}
+
+fn memory() -> ByteSize {
+    ByteSize(128 << 20)
+}
+fn drain_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+fn group() -> String {
+    "tailrace-indexer".to_owned()
+}
+fn session_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+fn max_poll_interval() -> Duration {
+    Duration::from_secs(300)
+}
+fn index() -> String {
+    "logs-{event.dataset}-default".to_owned()
+}
+fn concurrency() -> usize {
+    2
+}
+fn timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+impl IndexerConfig {
+    /// Checks what one key alone cannot show.
+    ///
+    /// Errors: the key, the value that is wrong and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let empty = |key: &str, list: &[String]| match list.iter().all(|item| item.trim().is_empty()) {
+            true => Err(format!("{key} is empty: name at least one")),
+            false => Ok(()),
+        };
+        empty("kafka.brokers", &self.kafka.brokers)?;
+        empty("kafka.topics", &self.kafka.topics)?;
+        empty("elasticsearch.hosts", &self.elasticsearch.hosts)?;
+        if let Some(topic) = self.kafka.topics.iter().find(|topic| **topic == self.dead_letter.topic) {
+            return Err(format!(
+                "dead_letter.topic `{topic}` is also in kafka.topics: dead letters would be read again"
+            ));
+        }
+        if self.elasticsearch.concurrency == 0 || self.elasticsearch.concurrency > 64 {
+            return Err(format!("elasticsearch.concurrency is {}: it must be 1 to 64", self.elasticsearch.concurrency));
+        }
+        let batch = &self.elasticsearch.batch;
+        if batch.events_max == 0 || batch.bytes_max.0 < 1024 || batch.bytes_max.0 > 100 << 20 {
+            return Err("elasticsearch.batch: events_max must be at least 1, bytes_max 1KiB to 100MiB".to_owned());
+        }
+        if self.memory.0 < 8 << 20 {
+            return Err(format!("memory is {} bytes: it must be at least 8MiB", self.memory.0));
+        }
+        if self.kafka.session_timeout < Duration::from_secs(6) {
+            return Err(format!("kafka.session_timeout is {:?}: brokers take 6s at least", self.kafka.session_timeout));
+        }
+        if self.kafka.max_poll_interval < self.kafka.session_timeout {
+            return Err("kafka.max_poll_interval is below kafka.session_timeout: librdkafka refuses that".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Auth {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AuthVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthFields {
+    user: Option<String>,
+    password: Option<Secret>,
+    api_key: Option<Secret>,
+}
+
+struct AuthVisitor;
+
+impl<'de> Visitor<'de> for AuthVisitor {
+    type Value = Auth;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none, {user, password} or {api_key}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Auth, E> {
+        match text {
+            "none" => Ok(Auth::None),
+            other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+        }
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Auth, E> {
+        Ok(Auth::None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Auth, A::Error> {
+        let fields = AuthFields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        match (fields.user, fields.password, fields.api_key) {
+            (Some(user), Some(password), None) => Ok(Auth::Basic { user, password }),
+            (None, None, Some(key)) => Ok(Auth::ApiKey(key)),
+            _ => Err(de::Error::custom("auth takes either user and password, or api_key")),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Kafka → parcels, settlements → commits: one thread that owns the consumer and the ledger.
+//!
+//! It never blocks: when the stages behind it are full it first waits a little, then pauses the partitions and goes on
+//! polling, so that the group keeps its assignment however long the search node is away.
+
+use crate::member::{Change, Member};
+use crate::metrics::Metrics;
+use crate::parcel::Parcel;
+use crate::partitions::{Incoming, Partitions, Place};
+use anyhow::Context as _;
+use event::{Budget, Entry};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use service::clock::monotonic;
+use service::failpoint;
+use service::stop::Stop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Longest wait in one poll.
+const POLL_WAIT: Duration = Duration::from_millis(100);
+/// Wait between looks while the stages behind are full for a moment.
+const FULL_WAIT: Duration = Duration::from_millis(2);
+/// Full for so long, partitions are paused. Not at once: a pause throws away what librdkafka has fetched.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// Shortest time between two commits.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for the broker's answer to a commit at a revoke or at the end.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for one seek.
+const SEEK_WAIT: Duration = Duration::from_secs(2);
+/// Most parcels that wait for one worker.
+pub const LANE_PARCELS_MAX: usize = 4;
+/// Most records taken in one round, before settlements are looked at again.
+const ROUND_RECORDS_MAX: usize = 8_000;
+
+/// The way to one worker.
+#[derive(Debug)]
+pub struct Lane {
+    /// Takes parcels.
+    pub sender: SyncSender<Parcel>,
+    /// Parcels in it: counted up here, down by the worker.
+    pub waiting: Arc<AtomicUsize>,
+}
+
+/// How long things may take at a revoke and at the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For what is in flight of revoked partitions; less than the session time-out.
+    pub revoke: Duration,
+    /// For everything in flight when the process is told to stop.
+    pub drain: Duration,
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was taken is settled and committed.
+    Clean,
+    /// Time ran out: so many records are not settled, and will be read again.
+    Unfinished(u64),
+}
+
+/// The stage.
+pub struct Consume {
+    /// Subscribed already.
+    pub consumer: BaseConsumer<Member>,
+    /// What is assigned.
+    pub partitions: Partitions,
+    /// Where acks report to.
+    pub acks: UnboundedReceiver<Entry>,
+    /// To the workers.
+    pub lanes: Vec<Lane>,
+    /// Bounds what is in flight.
+    pub budget: Budget,
+    /// Bounds waits.
+    pub patience: Patience,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// What the loop remembers between rounds.
+struct Round {
+    full_since: Option<Instant>,
+    paused: bool,
+    commit_due: Instant,
+}
+
+impl Consume {
+    /// Runs until `stop`, then drains, commits and leaves the group.
+    ///
+    /// Errors: the consumer cannot go on (another took its static id, rights were withdrawn), or a worker ended.
+    pub fn run(mut self, stop: &Stop) -> anyhow::Result<Ended> {
+        let mut round = Round { full_since: None, paused: false, commit_due: monotonic() + COMMIT_EVERY };
+        while !stop.is_stopped() {
+            self.round(&mut round)?;
+        }
+        self.drain()
+    }
+
+    fn round(&mut self, round: &mut Round) -> anyhow::Result<()> {
+        self.note_acks();
+        while let Some(change) = self.consumer.context().next_change() {
+            self.change(change, round.paused)?;
+        }
+        self.rewind();
+        if monotonic() >= round.commit_due {
+            self.commit();
+            round.commit_due = monotonic() + COMMIT_EVERY;
+        }
+        if self.hand_on()? {
+            if round.paused {
+                self.set_paused(false);
+                round.paused = false;
+            }
+            round.full_since = None;
+            return self.gather();
+        }
+        let full_since = *round.full_since.get_or_insert_with(monotonic);
+        if round.paused {
+            self.poll(POLL_WAIT)?; // Nothing but events and strays: all partitions are paused.
+        } else if full_since.elapsed() < PAUSE_AFTER {
+            std::thread::sleep(FULL_WAIT);
+        } else {
+            self.set_paused(true);
+            round.paused = true;
+        }
+        Ok(())
+    }
+
+    /// Takes what there is, until a parcel is full.
+    fn gather(&mut self) -> anyhow::Result<()> {
+        let mut wait = POLL_WAIT;
+        for _ in 0..ROUND_RECORDS_MAX {
+            match self.poll(wait)? {
+                Polled::Taken => wait = Duration::ZERO,
+                Polled::Full | Polled::Nothing => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Duration) -> anyhow::Result<Polled> {
+        match self.consumer.poll(wait) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => Ok(if take(&mut self.partitions, &message) { Polled::Full } else { Polled::Taken }),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(KafkaError::MessageConsumptionFatal(code))
+                .context(match code {
+                    RDKafkaErrorCode::FencedInstanceId => "another indexer runs with the same kafka.static_id",
+                    _ => "the consumer cannot go on",
+                }),
+            Some(Err(error)) => {
+                self.metrics.consume_errors.inc();
+                tracing::warn!(%error, "reading from kafka");
+                Ok(Polled::Nothing)
+            }
+        }
+    }
+
+    /// Hands parcels to the workers. False if they or the budget are full.
+    fn hand_on(&mut self) -> anyhow::Result<bool> {
+        let (budget, lanes) = (&self.budget, &self.lanes);
+        let waiting = |lane: &Lane| lane.waiting.load(Ordering::Acquire);
+        let mut ended = false;
+        let all = self.partitions.hand_on(
+            |bytes| budget.try_take(bytes),
+            || lanes.iter().any(|lane| waiting(lane) < LANE_PARCELS_MAX),
+            |parcel| {
+                let lane = lanes.iter().min_by_key(|lane| waiting(lane)).expect("there is at least one worker");
+                lane.waiting.fetch_add(1, Ordering::AcqRel);
+                ended |= lane.sender.try_send(parcel).is_err();
+            },
+        );
+        anyhow::ensure!(!ended, "a worker ended, its records are read again");
+        Ok(all)
+    }
+
+    fn note_acks(&mut self) {
+        while let Ok(entry) = self.acks.try_recv() {
+            self.partitions.note(entry);
+        }
+    }
+
+    /// Seeks back where parcels were given back.
+    fn rewind(&mut self) {
+        for (topic, partition, offset) in self.partitions.rewinds() {
+            tracing::warn!(%topic, partition, offset, "records were given back, reading them again");
+            // With a wait, so that nothing fetched before the seek comes after it.
+            match self.consumer.seek(&topic, partition, Offset::Offset(offset as i64), SEEK_WAIT) {
+                Ok(()) => self.partitions.rewound(&topic, partition),
+                Err(error) => tracing::warn!(%topic, partition, %error, "seeking, trying on"),
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change, paused: bool) -> anyhow::Result<()> {
+        let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        match change {
+            Change::Assign(places) => {
+                tracing::info!(partitions = ?places, "assigned");
+                let list = list_of(&places);
+                for (topic, partition) in &places {
+                    self.partitions.assign(topic, *partition);
+                }
+                let assigned =
+                    if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
+                assigned.context("taking assigned partitions")?;
+                if paused {
+                    self.set_paused(true); // A new partition starts unpaused, and a rebalance may resume the others.
+                }
+            }
+            Change::Revoke(places) => {
+                let lost = self.consumer.assignment_lost();
+                tracing::info!(partitions = ?places, lost, "revoked");
+                if !lost {
+                    self.finish(&places)?;
+                }
+                failpoint::hit("indexer-revoke");
+                for (topic, partition) in &places {
+                    self.partitions.revoke(topic, *partition);
+                }
+                let list = list_of(&places);
+                let given =
+                    if cooperative { self.consumer.incremental_unassign(&list) } else { self.consumer.unassign() };
+                given.context("giving partitions back")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what is in flight of `places`, within limits, and commits how far they got.
+    fn finish(&mut self, places: &[(String, i32)]) -> anyhow::Result<()> {
+        for (topic, partition) in places {
+            self.partitions.cut(topic, *partition);
+        }
+        let deadline = monotonic() + self.patience.revoke;
+        while !places.iter().all(|(topic, partition)| self.partitions.is_idle(topic, *partition)) {
+            if monotonic() >= deadline {
+                tracing::warn!(waited = ?self.patience.revoke, "revoked partitions still have records in flight; the next owner reads them again");
+                break;
+            }
+            self.hand_on()?;
+            self.note_acks();
+            std::thread::sleep(FULL_WAIT);
+        }
+        self.commit_and_wait()
+    }
+
+    /// Commits the settled prefixes that moved; the answer comes by `poll`.
+    fn commit(&mut self) -> bool {
+        if self.consumer.context().take_commit_failed() {
+            self.partitions.forget_commits();
+        }
+        let places = self.partitions.to_commit();
+        if places.is_empty() {
+            return false;
+        }
+        failpoint::hit("indexer-before-commit");
+        let sent = offsets_of(&places).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+        match sent {
+            Ok(()) => {
+                self.partitions.committed(&places);
+                failpoint::hit("indexer-after-commit");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "committing offsets, trying again");
+                false
+            }
+        }
+    }
+
+    /// Commits and waits for the broker's answer. Not by a synchronous commit: that one waits without a limit.
+    fn commit_and_wait(&mut self) -> anyhow::Result<()> {
+        let deadline = monotonic() + COMMIT_WAIT;
+        self.poll(Duration::ZERO)?; // An earlier commit may have failed: that has to be known now.
+        let answered = self.consumer.context().commits();
+        if !self.commit() {
+            return Ok(());
+        }
+        while self.consumer.context().commits() == answered && monotonic() < deadline {
+            self.poll(FULL_WAIT)?;
+        }
+        Ok(())
+    }
+
+    /// Pauses or resumes all that is assigned; both may be said twice.
+    fn set_paused(&mut self, paused: bool) {
+        let mut list = TopicPartitionList::new();
+        for track in self.partitions.tracks() {
+            list.add_partition(&track.topic, track.partition);
+        }
+        let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        match done {
+            Ok(()) => tracing::info!(
+                paused,
+                "the output is {}",
+                if paused { "full, partitions paused" } else { "free, partitions resumed" }
+            ),
+            Err(error) => tracing::warn!(%error, paused, "pausing or resuming partitions"),
+        }
+        self.metrics.paused.set(i64::from(paused));
+    }
+
+    /// Stops taking records, waits for what is in flight, commits and leaves the group.
+    fn drain(mut self) -> anyhow::Result<Ended> {
+        let deadline = monotonic() + self.patience.drain;
+        self.partitions.forget_gathered();
+        self.set_paused(true);
+        self.lanes.clear(); // The workers hand on what they hold, and end.
+        while !self.partitions.is_settled() && monotonic() < deadline {
+            self.note_acks();
+            while let Some(change) = self.consumer.context().next_change() {
+                self.change(change, true)?;
+            }
+            self.poll(FULL_WAIT)?;
+            self.partitions.forget_gathered(); // Strays from before the pause.
+        }
+        self.note_acks();
+        self.commit_and_wait()?;
+        let left = u64::try_from(self.metrics.in_flight.get()).unwrap_or(0);
+        self.consumer.context().close();
+        drop(self.consumer); // Leaves the group, unless its id is static.
+        Ok(if self.partitions.is_settled() { Ended::Clean } else { Ended::Unfinished(left) })
+    }
+}
+
+enum Polled {
+    Nothing,
+    Taken,
+    Full,
+}
+
+fn take(partitions: &mut Partitions, message: &BorrowedMessage<'_>) -> bool {
+    let record = Incoming {
+        key: message.key(),
+        value: message.payload(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+    };
+    partitions.take(message.topic(), message.partition(), record)
+}
+
+fn list_of(places: &[(String, i32)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
+
+fn offsets_of(places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition, offset) in places {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset as i64))?;
+    }
+    Ok(list)
+}

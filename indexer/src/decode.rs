@@ -1,0 +1,160 @@
+//! A payload → the event a pipeline works on. Pure.
+//!
+//! Understands the JSON that our agent and Filebeat's Kafka output write (`@timestamp`, `message`, `@metadata` with
+//! `pipeline` and `_id`), and plain lines of text from anyone.
+
+use crate::config::Decode;
+use compact_str::CompactString;
+use event::{Event, Object, Value};
+use std::borrow::Cow;
+
+/// Longest document id, in bytes. Source: Elasticsearch, `IndexRequest.MAX_DOCUMENT_ID_LENGTH_IN_BYTES`.
+const ID_BYTES_MAX: usize = 512;
+
+/// What a payload holds.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The document, without `@metadata`; the pipeline asked for stands in its metadata.
+    pub event: Event,
+    /// The record's own id (`@metadata._id`).
+    pub id: Option<CompactString>,
+    /// `@timestamp` as it came: when the line was read.
+    pub read_at: Option<CompactString>,
+    /// True if bytes that are not UTF-8 were replaced.
+    pub lossy: bool,
+}
+
+/// Decodes `payload`. `timestamp_ms` is the record's, for events that bring none.
+///
+/// Errors: why it is not a JSON object, with `decode: json`.
+pub fn decode(payload: &[u8], mode: Decode, timestamp_ms: Option<i64>) -> Result<Decoded, String> {
+    if mode == Decode::Text {
+        return Ok(text(payload, timestamp_ms));
+    }
+    let looks_json = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if !looks_json {
+        return match mode {
+            Decode::Json => Err("the payload is not a JSON object".to_owned()),
+            _ => Ok(text(payload, timestamp_ms)),
+        };
+    }
+    let (parsed, lossy) = match Value::from_json(payload) {
+        Err(error) => match String::from_utf8_lossy(payload) {
+            Cow::Owned(repaired) => (Value::from_json(repaired.as_bytes()), true),
+            Cow::Borrowed(_) => (Err(error), false),
+        },
+        parsed => (parsed, false),
+    };
+    match parsed {
+        Ok(Value::Object(source)) => Ok(Decoded { lossy, ..envelope(source, timestamp_ms) }),
+        Ok(_) => Err("the payload is not a JSON object".to_owned()),
+        Err(error) if mode == Decode::Json => Err(format!("the payload is not a JSON object: {error}")),
+        Err(_) => Ok(text(payload, timestamp_ms)),
+    }
+}
+
+fn envelope(mut source: Object, timestamp_ms: Option<i64>) -> Decoded {
+    let mut decoded = Decoded::default();
+    let mut pipeline = None;
+    // Looked for first: most foreign documents have none, and then nothing moves.
+    if source.contains("@metadata")
+        && let Some(Value::Object(metadata)) = source.remove("@metadata")
+    {
+        for (key, value) in metadata {
+            match (key.as_str(), value) {
+                ("pipeline", Value::Text(name)) if !name.is_empty() => pipeline = Some(name),
+                ("_id", Value::Text(id)) if !id.is_empty() && id.len() <= ID_BYTES_MAX => decoded.id = Some(id),
+                _ => {}
+            }
+        }
+    }
+    match source.get("@timestamp").and_then(Value::as_text) {
+        Some(time) => decoded.read_at = Some(CompactString::new(time)),
+        None => set_time(&mut source, timestamp_ms),
+    }
+    decoded.event = Event::new(source);
+    decoded.event.metadata.pipeline = pipeline;
+    decoded
+}
+
+fn text(payload: &[u8], timestamp_ms: Option<i64>) -> Decoded {
+    let line = payload.strip_suffix(b"\n").map_or(payload, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    let line = String::from_utf8_lossy(line);
+    let mut source = Object::new();
+    set_time(&mut source, timestamp_ms);
+    source.insert("message", line.as_ref());
+    Decoded { event: Event::new(source), id: None, read_at: None, lossy: matches!(line, Cow::Owned(_)) }
+}
+
+/// The time an event without one gets: the record's, never now, so that a replay makes the same document.
+fn set_time(source: &mut Object, timestamp_ms: Option<i64>) {
+    if source.contains("@timestamp") {
+        return;
+    }
+    if let Some(time) = timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        source.insert("@timestamp", format!("{time:.3}").as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Filebeat 7.17 writes to Kafka.
+    const FILEBEAT: &str = r#"{"@timestamp":"2026-11-22T10:00:00.123Z","@metadata":{"beat":"filebeat","type":"_doc","version":"7.17.29","pipeline":"nginx-access"},"message":"GET / 200","input":{"type":"filestream"},"host":{"name":"web-01"},"agent":{"type":"filebeat","version":"7.17.29","hostname":"web-01","ephemeral_id":"0e1c","id":"7d0f","name":"web-01"},"ecs":{"version":"1.12.0"},"log":{"offset":1024,"file":{"path":"/var/log/nginx/access.log"}}}"#;
+
+    fn decoded(payload: &[u8], mode: Decode) -> Decoded {
+        decode(payload, mode, Some(1_700_000_000_000)).expect("it decodes")
+    }
+
+    #[track_caller]
+    fn check(payload: &[u8], mode: Decode, expected: &str, lossy: bool) {
+        let decoded = decoded(payload, mode);
+        assert_eq!((Value::Object(decoded.event.source).to_json().as_str(), decoded.lossy), (expected, lossy));
+    }
+
+    #[test]
+    fn a_record_of_filebeat_is_an_event() {
+        let decoded = decoded(FILEBEAT.as_bytes(), Decode::Auto);
+        assert_eq!(decoded.event.metadata.pipeline.as_deref(), Some("nginx-access"));
+        assert_eq!(decoded.read_at.as_deref(), Some("2026-11-22T10:00:00.123Z"));
+        assert_eq!(decoded.id, None);
+        assert!(!decoded.event.source.contains("@metadata"));
+        let path = event::FieldPath::new("log.file.path").expect("a path");
+        assert_eq!(decoded.event.get(&path).and_then(Value::as_text), Some("/var/log/nginx/access.log"));
+        assert_eq!(decoded.event.source.len(), 7);
+    }
+
+    #[test]
+    fn a_record_of_our_agent_brings_its_id() {
+        let payload = br#"{"@timestamp":"2026-11-22T10:00:00.000Z","@metadata":{"pipeline":"p","_id":"ASNFZ4mrze8AAAAAEjToVVxi3P0","reread":true},"message":"m"}"#;
+        let decoded = decoded(payload, Decode::Json);
+        assert_eq!(decoded.id.as_deref(), Some("ASNFZ4mrze8AAAAAEjToVVxi3P0"));
+        assert_eq!(decoded.event.metadata.pipeline.as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn anything_else_is_a_line_of_text() {
+        let at = r#""@timestamp":"2023-11-14T22:13:20.000Z""#;
+        check(b"hello\r\n", Decode::Auto, &format!(r#"{{{at},"message":"hello"}}"#), false);
+        check(b"", Decode::Auto, &format!(r#"{{{at},"message":""}}"#), false);
+        check(b"[1,2]", Decode::Auto, &format!(r#"{{{at},"message":"[1,2]"}}"#), false);
+        check(b"{not json", Decode::Auto, &format!(r#"{{{at},"message":"{{not json"}}"#), false);
+        check(br#"{"a":1}"#, Decode::Text, &format!(r#"{{{at},"message":"{{\"a\":1}}"}}"#), false);
+        check(br#"{"a":1}"#, Decode::Auto, &format!(r#"{{"a":1,{at}}}"#), false);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced_and_told() {
+        let at = r#""@timestamp":"2023-11-14T22:13:20.000Z""#;
+        check(b"a\xffb", Decode::Text, &format!(r#"{{{at},"message":"a{}b"}}"#, '\u{fffd}'), true);
+        check(b"{\"a\":\"\xff\"}", Decode::Auto, &format!(r#"{{"a":"{}",{at}}}"#, '\u{fffd}'), true);
+    }
+
+    #[test]
+    fn with_decode_json_anything_else_is_refused() {
+        for payload in [b"hello".as_slice(), b"", b"[1]", b"{\"a\":", b"\xff"] {
+            assert!(decode(payload, Decode::Json, None).is_err(), "{payload:?}");
+        }
+    }
+}

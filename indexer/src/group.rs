@@ -1,0 +1,115 @@
+//! The Kafka section of the configuration → a subscribed consumer, and the producer settings of dead letters.
+
+use crate::config::IndexerConfig;
+use crate::member::Member;
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use service::health::Health;
+use service::stop::Stop;
+use std::time::Duration;
+
+/// Largest and smallest share of the memory for records that librdkafka has fetched ahead, in bytes (R7).
+const PREFETCH: (u64, u64) = (2 << 20, 16 << 20);
+/// Longest wait for one answer about a topic.
+const METADATA_WAIT: Duration = Duration::from_secs(5);
+
+/// Options of librdkafka that would weaken the promise, or have a key of their own.
+const REFUSED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "offsets are committed when the documents are safe, never on a timer"),
+    ("enable.auto.offset.store", "offsets are committed when the documents are safe, never on a timer"),
+    ("auto.offset.reset", "a new group starts at the earliest record: anything else skips records"),
+    ("isolation.level", "aborted records must not be indexed"),
+    ("check.crcs", "a damaged record must be noticed"),
+    ("group.id", "use kafka.group"),
+    ("group.instance.id", "use kafka.static_id"),
+    ("group.protocol", "the classic protocol is the one that is tested"),
+    ("partition.assignment.strategy", "cooperative-sticky keeps partitions running during a rebalance"),
+    ("session.timeout.ms", "use kafka.session_timeout"),
+    ("max.poll.interval.ms", "use kafka.max_poll_interval"),
+    ("queued.max.messages.kbytes", "it follows from memory"),
+    ("statistics.interval.ms", "the lag comes from it"),
+    ("acks", "a dead letter counts only when all in-sync replicas have it"),
+    ("enable.idempotence", "it keeps dead letters from being written twice"),
+    ("message.timeout.ms", "a dead letter must not expire"),
+];
+
+/// Bytes that librdkafka may have fetched ahead.
+pub fn prefetch_bytes(config: &IndexerConfig) -> u64 {
+    (config.memory.0 / 8).clamp(PREFETCH.0, PREFETCH.1)
+}
+
+/// Brokers, security and what the user passes on: what consumer and producer share.
+pub fn base(config: &IndexerConfig) -> anyhow::Result<ClientConfig> {
+    Ok(service::kafka::client(&config.kafka.brokers, &config.kafka.librdkafka, REFUSED)?)
+}
+
+/// A consumer of the group, not yet subscribed.
+pub fn consumer(config: &IndexerConfig, member: Member) -> anyhow::Result<BaseConsumer<Member>> {
+    let (kafka, prefetch) = (&config.kafka, prefetch_bytes(config));
+    let mut options = base(config)?;
+    options
+        .set("group.id", &kafka.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
+        .set("max.poll.interval.ms", kafka.max_poll_interval.as_millis().to_string())
+        .set("queued.max.messages.kbytes", (prefetch / 1024).to_string())
+        .set("fetch.max.bytes", prefetch.to_string())
+        .set("fetch.message.max.bytes", (1 << 20).to_string())
+        .set("fetch.wait.max.ms", "100")
+        .set("statistics.interval.ms", "5000");
+    if let Some(id) = &kafka.static_id {
+        options.set("group.instance.id", id);
+    }
+    options.create_with_context(member).context("kafka: creating the consumer")
+}
+
+/// Waits until the broker has told that each of `topics` exists.
+///
+/// Errors: one does not, and what to do. Returns early, without an error, when told to stop.
+pub fn check_topics(
+    consumer: &BaseConsumer<Member>,
+    config: &IndexerConfig,
+    health: &Health,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let brokers = config.kafka.brokers.join(",");
+    let inputs = config.kafka.topics.iter().map(|topic| (topic, "kafka.topics"));
+    for (topic, key) in inputs.chain([(&config.dead_letter.topic, "dead_letter.topic")]) {
+        while !stop.is_stopped() {
+            match consumer.fetch_metadata(Some(topic), METADATA_WAIT) {
+                Ok(metadata) => {
+                    let found = metadata.topics().first().and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
+                    match found {
+                        None => break,
+                        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                            anyhow::bail!(
+                                "{key}: topic `{topic}` does not exist on {brokers}: create it, or set {key} to one that exists"
+                            )
+                        }
+                        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::InvalidTopic) => {
+                            anyhow::bail!("{key}: topic `{topic}` on {brokers}: {}", found.expect("just matched"))
+                        }
+                        // No leader yet: the broker is starting.
+                        Some(other) => std::thread::sleep(pause_for(health, &format!("topic {topic}: {other}"))),
+                    }
+                }
+                Err(error) => std::thread::sleep(pause_for(health, &format!("{brokers} does not answer: {error}"))),
+            }
+        }
+    }
+    health.set("kafka", None);
+    Ok(())
+}
+
+fn pause_for(health: &Health, problem: &str) -> Duration {
+    tracing::warn!(problem, "kafka is not there yet, trying on");
+    health.set("kafka", Some(problem.to_owned()));
+    Duration::from_millis(500)
+}

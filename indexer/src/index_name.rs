@@ -1,0 +1,215 @@
+//! A template and a document → the index it goes to. Pure: never from the clock, so a replay finds the same index.
+//!
+//! Confined: the template starts with literal text, and what a document brings in is checked letter by letter, so that no
+//! record can name an index outside the template. What does not fit becomes `generic`, and that is counted.
+
+use compact_str::CompactString;
+use event::{Event, FieldPath, Value};
+
+/// What stands in for a missing or unfit value.
+const FALLBACK: &str = "generic";
+/// Longest index name, in bytes.
+/// Source: Elasticsearch, `MetadataCreateIndexService.MAX_INDEX_NAME_BYTES`.
+const NAME_BYTES_MAX: usize = 255;
+
+/// A parsed template: `logs-{event.dataset}-default`.
+#[derive(Debug, Clone)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Literal(String),
+    Field { path: FieldPath, name: String },
+}
+
+impl Template {
+    /// Parses `text`.
+    ///
+    /// Errors: no literal prefix, a brace that is not closed, letters that no index name may hold.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("elasticsearch.index `{text}`: {what}");
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while !rest.is_empty() {
+            let (literal, field) = rest.split_once('{').map_or((rest, None), |(literal, field)| (literal, Some(field)));
+            if literal.contains('}') || !literal.chars().all(is_fit) {
+                return Err(wrong("an index name is of lower-case letters, digits, `.`, `_` and `-`"));
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            let Some(field) = field else { break };
+            let (name, after) = field.split_once('}').ok_or_else(|| wrong("a `{` is not closed"))?;
+            let path = FieldPath::new(name).map_err(|error| wrong(&error.to_string()))?;
+            if path.is_metadata() || path.is_ingest() {
+                return Err(wrong("only fields of the document can stand in braces"));
+            }
+            parts.push(Part::Field { path, name: name.to_owned() });
+            rest = after;
+        }
+        match parts.first() {
+            Some(Part::Literal(prefix)) if !prefix.starts_with(['-', '_', '+', '.']) => Ok(Self { parts }),
+            _ => Err(wrong("it must start with literal text, which confines what a record can name (`logs-…`)")),
+        }
+    }
+
+    /// Writes the index of `event` to `out`. Returns false if something had to fall back.
+    pub fn write(&self, event: &Event, out: &mut CompactString) -> bool {
+        out.clear();
+        let mut fits = self.fill(event, out, false);
+        if out.len() > NAME_BYTES_MAX {
+            out.clear();
+            self.fill(event, out, true);
+            fits = false;
+        }
+        fits
+    }
+
+    fn fill(&self, event: &Event, out: &mut CompactString, generic: bool) -> bool {
+        let mut fits = true;
+        for part in &self.parts {
+            let (path, name) = match part {
+                Part::Literal(text) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Part::Field { path, name } => (path, name),
+            };
+            // A missing value is ordinary; one that does not fit is not, and is told.
+            let Some(value) = field(event, path, name).filter(|_| !generic) else {
+                out.push_str(FALLBACK);
+                continue;
+            };
+            let start = out.len();
+            match value {
+                Value::Text(text) => text.chars().for_each(|c| out.push(c.to_ascii_lowercase())),
+                Value::Int(_) | Value::Long(_) => out.push_str(&value.to_json()),
+                _ => {}
+            }
+            if !is_confined(out.split_at(start).1) {
+                out.truncate(start);
+                out.push_str(FALLBACK);
+                fits = false;
+            }
+        }
+        fits
+    }
+}
+
+/// True if `name` can stand as a whole index name, as a pipeline may set it.
+pub fn is_index_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && is_confined(name) && !name.starts_with(['-', '_', '+'])
+}
+
+/// A field that stands nested, or under its dotted name.
+fn field<'e>(event: &'e Event, path: &FieldPath, name: &str) -> Option<&'e Value> {
+    event.get(path).or_else(|| event.source.get(name))
+}
+
+fn is_confined(value: &str) -> bool {
+    !value.is_empty()
+        && value != "."
+        && value != ".."
+        && value.chars().all(is_fit)
+        && !value.starts_with(['-', '_', '+'])
+}
+
+fn is_fit(c: char) -> bool {
+    matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(source: &str) -> Event {
+        match Value::from_json(source.as_bytes()) {
+            Ok(Value::Object(source)) => Event::new(source),
+            _ => Event::default(),
+        }
+    }
+
+    #[track_caller]
+    fn check(source: &str, expected: &str, fits: bool) {
+        let template = Template::new("logs-{event.dataset}-default").expect("a template");
+        let mut name = CompactString::default();
+        let got = template.write(&event(source), &mut name);
+        assert_eq!((name.as_str(), got), (expected, fits), "{source}");
+    }
+
+    #[test]
+    fn the_name_comes_from_the_document() {
+        check(r#"{"event":{"dataset":"nginx.access"}}"#, "logs-nginx.access-default", true);
+        check(r#"{"event.dataset":"nginx.access"}"#, "logs-nginx.access-default", true);
+        check(r#"{"event":{"dataset":"Nginx"}}"#, "logs-nginx-default", true);
+        check(r#"{"event":{"dataset":42}}"#, "logs-42-default", true);
+        check(r#"{"event":{"dataset":"generic"}}"#, "logs-generic-default", true);
+        check(r#"{"message":"x"}"#, "logs-generic-default", true);
+    }
+
+    #[test]
+    fn what_does_not_fit_falls_back() {
+        for value in [
+            r#""""#,
+            r#"".""#,
+            r#""..""#,
+            r#""../x""#,
+            r#""a/b""#,
+            r#""a\\b""#,
+            r#""a*""#,
+            r#""a?""#,
+            r#""a b""#,
+            r#""a,b""#,
+            r#""a#b""#,
+            r#""a:b""#,
+            r#""<x>""#,
+            r#""a|b""#,
+            r#""a\"b""#,
+            r#""-a""#,
+            r#""_a""#,
+            r#""+a""#,
+            r#""a\nb""#,
+            r#""é""#,
+            "null",
+            "true",
+            "1.5",
+            "[1]",
+            r#"{"a":1}"#,
+        ] {
+            check(&format!(r#"{{"event":{{"dataset":{value}}}}}"#), "logs-generic-default", false);
+        }
+        let long = "x".repeat(250);
+        check(&format!(r#"{{"event":{{"dataset":"{long}"}}}}"#), "logs-generic-default", false);
+    }
+
+    #[test]
+    fn a_template_that_does_not_confine_is_refused() {
+        for text in [
+            "",
+            "{a}",
+            "{a}-logs",
+            "Logs-{a}",
+            "logs-{a",
+            "logs-}",
+            "logs/{a}",
+            "_logs",
+            ".logs",
+            "logs-{}",
+            "logs-{_index}",
+        ] {
+            assert!(Template::new(text).is_err(), "{text}");
+        }
+        for text in ["logs", "logs-{a}", "logs-{a.b}-{c}", "a.{b}"] {
+            assert!(Template::new(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pipeline_names_no_impossible_index() {
+        assert!(is_index_name("logs-x-default") && is_index_name(".ds-x"));
+        for name in ["", "A", "a b", "-a", "_a", "..", "a/b"] {
+            assert!(!is_index_name(name), "{name}");
+        }
+    }
+}

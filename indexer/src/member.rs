@@ -1,0 +1,135 @@
+//! What librdkafka tells its consumer (rebalances, commits, statistics, errors) → notes for the consume loop.
+//!
+//! Rebalances are only written down here: the loop acts on them, because only it knows what is in flight, and librdkafka
+//! waits for the answer. While closing they are answered at once.
+
+use crate::metrics::Metrics;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use service::health::Health;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Name of the cluster in the health report.
+const PART: &str = "kafka";
+
+/// A change of the assignment that waits for the loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These are ours from now on.
+    Assign(Vec<(String, i32)>),
+    /// These are wanted back.
+    Revoke(Vec<(String, i32)>),
+}
+
+/// The consumer's context: its side of the group.
+#[derive(Debug)]
+pub struct Member {
+    changes: Mutex<VecDeque<Change>>,
+    closing: AtomicBool,
+    commits: AtomicU64,
+    commit_failed: AtomicBool,
+    metrics: Metrics,
+    health: Health,
+}
+
+impl Member {
+    /// A member that has been assigned nothing yet.
+    pub fn new(metrics: Metrics, health: Health) -> Self {
+        let changes = Mutex::default();
+        let (closing, commits, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
+        Self { changes, closing, commits, commit_failed, metrics, health }
+    }
+
+    /// The next change that waits.
+    pub fn next_change(&self) -> Option<Change> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// From now on rebalances are answered at once: nothing is in flight any more.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// How many commits have been answered.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    /// True if a commit failed since the last call.
+    pub fn take_commit_failed(&self) -> bool {
+        self.commit_failed.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::error!(facility, "librdkafka: {text}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {text}"),
+            _ => tracing::debug!(facility, "librdkafka: {text}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka");
+        self.metrics.consume_errors.inc();
+        self.health.set(PART, Some(format!("{error}: {reason}")));
+    }
+
+    /// Comes every few seconds.
+    fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0) {
+            self.health.set(PART, None);
+        }
+        for topic in statistics.topics.values() {
+            for (partition, status) in &topic.partitions {
+                if *partition >= 0 && status.consumer_lag >= 0 && status.fetch_state != "none" {
+                    let labels = [topic.topic.as_str(), &partition.to_string()];
+                    self.metrics.lag.with_label_values(&labels).set(status.consumer_lag);
+                }
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.metrics.rebalances.inc();
+        let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answered = match (assigned, consumer.rebalance_protocol()) {
+                (true, RebalanceProtocol::Cooperative) => consumer.incremental_assign(&TopicPartitionList::new()),
+                (false, RebalanceProtocol::Cooperative) => consumer.incremental_unassign(list),
+                _ => consumer.unassign(),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance while closing");
+            }
+            return;
+        }
+        let places = list.elements().iter().map(|place| (place.topic().to_owned(), place.partition())).collect();
+        let change = if assigned { Change::Assign(places) } else { Change::Revoke(places) };
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let refused = offsets.elements().iter().find_map(|place| place.error().err());
+        let problem = result.err().or(refused);
+        self.metrics.commits.with_label_values(&[if problem.is_some() { "failed" } else { "ok" }]).inc();
+        if let Some(error) = problem {
+            // Ordinary in a rebalance: the next commit, or the next owner, covers it.
+            tracing::warn!(%error, "offsets could not be committed, committing again");
+            self.commit_failed.store(true, Ordering::Release);
+        }
+        self.commits.fetch_add(1, Ordering::AcqRel);
+    }
+}

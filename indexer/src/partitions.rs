@@ -1,0 +1,419 @@
+//! Assigned partitions: what was taken of each, what is settled, and so what is safe to commit. No I/O.
+//!
+//! Every assignment is a stream of its own in the [`Ledger`]; a rewind starts the next epoch of it. Settlements of an
+//! earlier life no longer count, so nothing is ever committed for a partition that was lost.
+
+use crate::metrics::Metrics;
+use crate::parcel::{Parcel, Taken};
+use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Most records of a parcel.
+pub const RECORDS_MAX: usize = 1000;
+/// A parcel is full at this many bytes; one record may go beyond it.
+pub const BYTES_MAX: usize = 1 << 20;
+/// A payload byte costs so many bytes of memory until it is settled: itself, and its document in a bulk body.
+const BYTES_PER_BYTE: usize = 3;
+/// A record costs this beside its bytes: its places in lists and its action line.
+const BYTES_PER_RECORD: usize = 160;
+
+/// Records of one partition that are not yet a parcel.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    buffer: Vec<u8>,
+    records: Vec<Taken>,
+}
+
+/// One assigned partition.
+#[derive(Debug)]
+pub struct Track {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its number.
+    pub partition: i32,
+    epoch: u32,
+    next_seq: u64,
+    /// Parcels of this epoch that are not settled.
+    in_flight: usize,
+    gathered: Gathered,
+    /// Next offset to read after what was gathered.
+    position: Option<u64>,
+    committed: Option<u64>,
+    /// Where to read again, until the consumer has sought there; what arrives before that is not taken.
+    rewind: Option<u64>,
+}
+
+/// All assigned partitions.
+#[derive(Debug)]
+pub struct Partitions {
+    ledger: Ledger,
+    tracks: BTreeMap<StreamId, Track>,
+    by_name: HashMap<Arc<str>, HashMap<i32, StreamId>>,
+    last: Option<(Arc<str>, i32, StreamId)>,
+    next_stream: u64,
+    acks: UnboundedSender<Entry>,
+    metrics: Metrics,
+}
+
+/// An offset to commit or to seek to.
+pub type Place = (Arc<str>, i32, u64);
+
+impl Partitions {
+    /// None yet. Acks report to the other end of `acks`.
+    pub fn new(acks: UnboundedSender<Entry>, metrics: Metrics) -> Self {
+        let (tracks, by_name) = (BTreeMap::new(), HashMap::new());
+        Self { ledger: Ledger::default(), tracks, by_name, last: None, next_stream: 0, acks, metrics }
+    }
+
+    /// A partition was assigned. Reading starts where the group committed, which the first record will show.
+    pub fn assign(&mut self, topic: &str, partition: i32) {
+        self.revoke(topic, partition);
+        let (topic, stream): (Arc<str>, _) = (topic.into(), StreamId(self.next_stream));
+        self.next_stream += 1;
+        let track = Track {
+            topic: topic.clone(),
+            partition,
+            epoch: 0,
+            next_seq: 0,
+            in_flight: 0,
+            gathered: Gathered::default(),
+            position: None,
+            committed: None,
+            rewind: None,
+        };
+        self.tracks.insert(stream, track);
+        self.by_name.entry(topic).or_default().insert(partition, stream);
+        self.metrics.assigned.set(self.tracks.len() as i64);
+    }
+
+    /// A partition is no longer ours: nothing of it counts from here on.
+    pub fn revoke(&mut self, topic: &str, partition: i32) {
+        self.last = None;
+        if let Some(stream) = self.by_name.get_mut(topic).and_then(|numbers| numbers.remove(&partition)) {
+            self.ledger.close(stream);
+            self.tracks.remove(&stream);
+            self.metrics.lag.remove_label_values(&[topic, &partition.to_string()]).ok(); // There may be none yet.
+        }
+        self.metrics.assigned.set(self.tracks.len() as i64);
+    }
+
+    /// Stops taking records of a partition that is about to be revoked, and forgets those not handed on.
+    pub fn cut(&mut self, topic: &str, partition: i32) {
+        if let Some(track) = self.track(topic, partition) {
+            track.gathered = Gathered::default();
+            track.rewind = Some(u64::MAX);
+        }
+    }
+
+    /// All assigned partitions.
+    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.tracks.values()
+    }
+
+    /// True if there is nothing of `topic`/`partition` between the consumer and its settlement.
+    pub fn is_idle(&self, topic: &str, partition: i32) -> bool {
+        let stream = self.by_name.get(topic).and_then(|numbers| numbers.get(&partition));
+        stream.and_then(|stream| self.tracks.get(stream)).is_none_or(|track| track.in_flight == 0)
+    }
+
+    fn track(&mut self, topic: &str, partition: i32) -> Option<&mut Track> {
+        let stream = match &self.last {
+            // Records come in runs of one partition, so this is nearly always it.
+            Some((name, number, stream)) if *number == partition && &**name == topic => *stream,
+            _ => {
+                let (name, numbers) = self.by_name.get_key_value(topic)?;
+                let stream = *numbers.get(&partition)?;
+                self.last = Some((name.clone(), partition, stream));
+                stream
+            }
+        };
+        self.tracks.get_mut(&stream)
+    }
+
+    /// Takes a record of the consumer. Returns true if a parcel of that partition is full.
+    pub fn take(&mut self, topic: &str, partition: i32, record: Incoming<'_>) -> bool {
+        // Unassigned: a record that was on its way when the partition went.
+        let Some(track) = self.track(topic, partition) else { return false };
+        if track.rewind.is_some() {
+            return false;
+        }
+        let gathered = &mut track.gathered;
+        let mut put = |bytes: &[u8]| {
+            let start = gathered.buffer.len() as u32;
+            gathered.buffer.extend_from_slice(bytes);
+            start..gathered.buffer.len() as u32
+        };
+        let (key, value) = (record.key.map(&mut put), record.value.map(&mut put));
+        gathered.records.push(Taken { value, key, offset: record.offset, timestamp_ms: record.timestamp_ms });
+        gathered.records.len() >= RECORDS_MAX || gathered.buffer.len() >= BYTES_MAX
+    }
+
+    /// Makes parcels of what was gathered, as long as `permit` grants their bytes and `send` takes them. What is not
+    /// taken stays gathered, in order. Returns false if something had to stay.
+    pub fn hand_on(
+        &mut self,
+        mut permit: impl FnMut(usize) -> Option<Permit>,
+        mut ready: impl FnMut() -> bool,
+        mut send: impl FnMut(Parcel),
+    ) -> bool {
+        let mut all = true;
+        for (stream, track) in &mut self.tracks {
+            if track.gathered.records.is_empty() {
+                continue;
+            }
+            let cost = track.gathered.buffer.len() * BYTES_PER_BYTE + track.gathered.records.len() * BYTES_PER_RECORD;
+            let held = if ready() { permit(cost) } else { None };
+            let Some(held) = held else {
+                all = false;
+                continue;
+            };
+            let gathered = std::mem::take(&mut track.gathered);
+            let debt = track.open(*stream, &gathered.records, held, &mut self.ledger);
+            let ack = Ack::new(debt, self.acks.clone());
+            let (topic, metrics) = (track.topic.clone(), self.metrics.clone());
+            send(Parcel::new(topic, track.partition, gathered.buffer.into(), gathered.records, ack, metrics));
+        }
+        all
+    }
+
+    /// Records a settlement or a span given back.
+    pub fn note(&mut self, entry: Entry) {
+        let debt = match &entry {
+            Entry::Settled(debt) | Entry::Returned(debt) => debt,
+        };
+        let Some(track) = self.tracks.get_mut(&debt.stream).filter(|track| track.epoch == debt.epoch) else {
+            return; // Of an earlier life of the partition: it will be, or was, read again.
+        };
+        track.in_flight -= 1;
+        match entry {
+            Entry::Settled(debt) => {
+                self.ledger.settle(&debt).expect("the ledger has the stream and epoch that the track has");
+            }
+            Entry::Returned(debt) => {
+                let from = self.ledger.progress(debt.stream).expect("the ledger has the stream of a track with debts");
+                track.epoch += 1;
+                (track.next_seq, track.in_flight, track.gathered) = (0, 0, Gathered::default());
+                track.rewind = Some(track.rewind.map_or(from.offset, |cut| cut.max(from.offset)));
+                self.ledger.open(debt.stream, track.epoch, from);
+            }
+        }
+    }
+
+    /// Where the consumer has to seek before records of those partitions are taken again.
+    pub fn rewinds(&self) -> Vec<Place> {
+        let wanted = |track: &Track| track.rewind.filter(|offset| *offset != u64::MAX);
+        self.tracks.values().filter_map(|track| Some((track.topic.clone(), track.partition, wanted(track)?))).collect()
+    }
+
+    /// The consumer has sought there.
+    pub fn rewound(&mut self, topic: &str, partition: i32) {
+        if let Some(track) = self.track(topic, partition) {
+            track.rewind = None;
+        }
+    }
+
+    /// Settled prefixes that moved since they were last [`Partitions::committed`].
+    pub fn to_commit(&self) -> Vec<Place> {
+        let moved = |(stream, track): (&StreamId, &Track)| {
+            let offset = self.ledger.progress(*stream)?.offset;
+            let known = track.committed.is_some_and(|committed| committed >= offset);
+            (!known).then(|| (track.topic.clone(), track.partition, offset))
+        };
+        self.tracks.iter().filter_map(moved).collect()
+    }
+
+    /// `places` are with the broker, or on their way.
+    pub fn committed(&mut self, places: &[Place]) {
+        for (topic, partition, offset) in places {
+            if let Some(track) = self.track(topic, *partition) {
+                track.committed = Some(*offset);
+            }
+        }
+    }
+
+    /// A commit failed: all progress is committed again next time.
+    pub fn forget_commits(&mut self) {
+        for track in self.tracks.values_mut() {
+            track.committed = None;
+        }
+    }
+
+    /// True if nothing is gathered or in flight.
+    pub fn is_settled(&self) -> bool {
+        self.tracks.values().all(|track| track.in_flight == 0)
+    }
+
+    /// Forgets what was gathered and not handed on.
+    pub fn forget_gathered(&mut self) {
+        for track in self.tracks.values_mut() {
+            track.gathered = Gathered::default();
+        }
+    }
+}
+
+impl Track {
+    /// Opens the debt of `records`. The stream itself opens with its first record: only that shows where reading starts.
+    fn open(&mut self, stream: StreamId, records: &[Taken], held: Permit, ledger: &mut Ledger) -> Debt {
+        let (first, last) = (records.first(), records.last());
+        let first = first.expect("records are not empty").offset;
+        let start = u64::try_from(first).expect("Kafka's offsets are not negative");
+        let end = last.map_or(start, |last| last.offset as u64 + 1);
+        if self.position.is_none() {
+            ledger.open(stream, self.epoch, Progress { offset: start, anchor: Anchor::default() });
+            self.committed = Some(start); // Nothing to commit before the first settlement.
+        }
+        self.position = Some(end);
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.in_flight += 1;
+        let events = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        Debt { stream, epoch: self.epoch, seq, start, end, anchor: Anchor::default(), events, held }
+    }
+}
+
+/// A record as the consumer lends it.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'m> {
+    /// The key.
+    pub key: Option<&'m [u8]>,
+    /// The payload.
+    pub value: Option<&'m [u8]>,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// The record's timestamp.
+    pub timestamp_ms: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use service::metrics::Registry;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    fn partitions() -> (Partitions, UnboundedReceiver<Entry>) {
+        let (tx, rx) = unbounded_channel();
+        let mut partitions = Partitions::new(tx, Metrics::new(&Registry::default()));
+        partitions.assign("logs", 0);
+        partitions.assign("logs", 1);
+        (partitions, rx)
+    }
+
+    fn take(partitions: &mut Partitions, partition: i32, offsets: &[i64]) {
+        for &offset in offsets {
+            let record = Incoming { key: None, value: Some(b"line"), offset, timestamp_ms: None };
+            partitions.take("logs", partition, record);
+        }
+    }
+
+    fn hand_on(partitions: &mut Partitions) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        assert!(partitions.hand_on(|_| Some(Permit::none()), || true, |parcel| parcels.push(parcel)));
+        parcels
+    }
+
+    fn note_all(partitions: &mut Partitions, rx: &mut UnboundedReceiver<Entry>) {
+        while let Ok(entry) = rx.try_recv() {
+            partitions.note(entry);
+        }
+    }
+
+    fn finish(parcel: &Parcel) {
+        parcel.done(parcel.records.len() as u32);
+    }
+
+    #[track_caller]
+    fn check(partitions: &Partitions, expected: &[(i32, u64)]) {
+        let got: Vec<_> = partitions.to_commit().iter().map(|(_, partition, offset)| (*partition, *offset)).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn only_the_settled_prefix_is_committed() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[100, 101, 107]); // A gap, as compaction and transactions leave them.
+        let first = hand_on(&mut partitions);
+        take(&mut partitions, 0, &[108]);
+        let second = hand_on(&mut partitions);
+        check(&partitions, &[]);
+        second.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[]); // The first parcel is still in flight.
+        first.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(0, 109)]);
+        let places = partitions.to_commit();
+        partitions.committed(&places);
+        check(&partitions, &[]);
+        partitions.forget_commits();
+        check(&partitions, &[(0, 109)]);
+        assert!(partitions.is_settled());
+    }
+
+    #[test]
+    fn a_parcel_given_back_rewinds_its_partition_alone() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[5, 6]);
+        take(&mut partitions, 1, &[9]);
+        let mut first = hand_on(&mut partitions);
+        take(&mut partitions, 0, &[7]);
+        let later = hand_on(&mut partitions);
+        drop(first.remove(0));
+        note_all(&mut partitions, &mut rx);
+        assert_eq!(partitions.rewinds(), [("logs".into(), 0, 5)]);
+        take(&mut partitions, 0, &[8]); // Not taken: it stands behind what has to be read again.
+        assert!(hand_on(&mut partitions).is_empty());
+        partitions.rewound("logs", 0);
+        take(&mut partitions, 0, &[5]);
+        let again = hand_on(&mut partitions);
+        later.iter().for_each(finish); // Of the earlier epoch: it no longer counts.
+        first.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(1, 10)]);
+        again.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(0, 6), (1, 10)]);
+    }
+
+    #[test]
+    fn a_revoked_partition_commits_nothing_more() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[5]);
+        let old = hand_on(&mut partitions);
+        assert!(!partitions.is_idle("logs", 0));
+        partitions.revoke("logs", 0);
+        take(&mut partitions, 0, &[6]);
+        assert!(hand_on(&mut partitions).is_empty());
+        partitions.assign("logs", 0);
+        old.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[]);
+    }
+
+    #[test]
+    fn a_partition_about_to_go_takes_nothing_more_but_settles() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[5]);
+        let old = hand_on(&mut partitions);
+        take(&mut partitions, 0, &[6]);
+        partitions.cut("logs", 0);
+        take(&mut partitions, 0, &[7]);
+        assert!(hand_on(&mut partitions).is_empty());
+        old.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        assert!(partitions.is_idle("logs", 0));
+        check(&partitions, &[(0, 6)]);
+    }
+
+    #[test]
+    fn what_the_budget_refuses_stays_gathered_in_order() {
+        let (mut partitions, _rx) = partitions();
+        take(&mut partitions, 0, &[5]);
+        assert!(!partitions.hand_on(|_| None, || true, drop));
+        assert!(!partitions.hand_on(|_| Some(Permit::none()), || false, drop));
+        take(&mut partitions, 0, &[6]);
+        let parcels = hand_on(&mut partitions);
+        assert_eq!(parcels[0].records.iter().map(|record| record.offset).collect::<Vec<_>>(), [5, 6]);
+    }
+}

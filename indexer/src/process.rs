@@ -1,0 +1,297 @@
+//! Parcels → batches of documents: decode, choose and run the pipeline, name the document and its index, write it.
+//!
+//! Runs on worker threads, each with a batch of its own; a record that no pipeline could parse is indexed all the same,
+//! with the reason in `error.message` and a tag.
+
+use crate::batch::{Batch, Filling};
+use crate::config::{BatchConfig, Decode, DocumentId, PipelinesConfig};
+use crate::decode::{Decoded, decode};
+use crate::index_name::{Template, is_index_name};
+use crate::metrics::Metrics;
+use crate::parcel::Parcel;
+use crate::settle::Cause;
+use anyhow::Context as _;
+use compact_str::CompactString;
+use engine::{Library, Outcome, Pipeline};
+use event::document::write_text;
+use event::{Event, FieldPath, Object, Value, foreign_id};
+use prometheus::IntCounter;
+use service::clock::{monotonic, wall_ms};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+use tokio::sync::mpsc::Sender;
+
+/// Tag of a document whose pipeline failed.
+const FAILURE_TAG: &str = "_pipeline_failure";
+/// Label of Kafka's null values among the dropped.
+const TOMBSTONE: &str = "(null value)";
+
+/// What all workers share: compiled from the configuration once.
+#[derive(Debug)]
+pub struct Plan {
+    library: Library,
+    default: Option<String>,
+    routes: HashMap<String, String>,
+    decode: Decode,
+    index: Template,
+    document_id: DocumentId,
+    created: FieldPath,
+    error_message: FieldPath,
+    metrics: Metrics,
+    tombstones: IntCounter,
+}
+
+impl Plan {
+    /// Loads the pipelines and checks that those the configuration names are there.
+    pub fn new(
+        pipelines: &PipelinesConfig,
+        decode: Decode,
+        index: &str,
+        document_id: DocumentId,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        let library = match &pipelines.dir {
+            Some(dir) => Library::load(dir).with_context(|| format!("loading pipelines.dir {}", dir.display()))?,
+            None => Library::new(),
+        };
+        let named = pipelines.routes.iter().map(|route| &route.pipeline).chain(&pipelines.default);
+        for name in named {
+            anyhow::ensure!(
+                library.get(name).is_some(),
+                "pipelines: there is no pipeline `{name}` in {}; there are: {}",
+                pipelines.dir.as_deref().map_or("(no pipelines.dir)".into(), |dir| dir.display().to_string()),
+                library.names().collect::<Vec<_>>().join(", ")
+            );
+        }
+        let path = |text| FieldPath::new(text).expect("a constant path is well formed");
+        Ok(Self {
+            library,
+            default: pipelines.default.clone(),
+            routes: pipelines.routes.iter().map(|route| (route.topic.clone(), route.pipeline.clone())).collect(),
+            decode,
+            index: Template::new(index).map_err(anyhow::Error::msg)?,
+            document_id,
+            created: path("event.created"),
+            error_message: path("error.message"),
+            tombstones: metrics.dropped.with_label_values(&[TOMBSTONE]),
+            metrics,
+        })
+    }
+
+    /// How many pipelines there are.
+    pub fn pipelines(&self) -> usize {
+        self.library.names().count()
+    }
+
+    /// Pipeline of a record of `topic` that asks for none.
+    fn route(&self, topic: &str) -> Option<&str> {
+        self.routes.get(topic).or(self.default.as_ref()).map(String::as_str)
+    }
+}
+
+/// A worker thread: runs until `input` closes and what it holds is handed on, or the next stage has ended.
+/// `taken` is called for each parcel that left `input`.
+pub fn run(plan: &Plan, limits: BatchConfig, input: &Receiver<Parcel>, output: &Sender<Batch>, taken: impl Fn()) {
+    let mut worker = Worker { plan, filling: Filling::new(limits), index: CompactString::default() };
+    loop {
+        let next = match worker.filling.due_in(monotonic()) {
+            None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => input.recv_timeout(wait),
+        };
+        let open = match next {
+            Ok(parcel) => {
+                taken();
+                worker.parcel(Arc::new(parcel), output)
+            }
+            Err(RecvTimeoutError::Timeout) => worker.hand_on(output),
+            Err(RecvTimeoutError::Disconnected) => {
+                worker.hand_on(output);
+                return;
+            }
+        };
+        if !open {
+            return; // The next stage ended first: the process is stopping, and what is here is read again.
+        }
+    }
+}
+
+struct Worker<'p> {
+    plan: &'p Plan,
+    filling: Filling,
+    index: CompactString,
+}
+
+impl Worker<'_> {
+    fn hand_on(&mut self, output: &Sender<Batch>) -> bool {
+        self.filling.take().is_none_or(|batch| output.blocking_send(batch).is_ok())
+    }
+
+    fn parcel(&mut self, parcel: Arc<Parcel>, output: &Sender<Batch>) -> bool {
+        let (now_ms, now) = (wall_ms(), monotonic());
+        let route = self.plan.route(&parcel.topic);
+        for record in 0..parcel.records.len() as u32 {
+            if let Some(batch) = self.record(&parcel, record, route, now_ms, now)
+                && output.blocking_send(batch).is_err()
+            {
+                return false;
+            }
+        }
+        // A batch that came of age during a long parcel goes now.
+        if self.filling.due_in(monotonic()).is_some_and(|wait| wait.is_zero()) { self.hand_on(output) } else { true }
+    }
+
+    fn record(
+        &mut self,
+        parcel: &Arc<Parcel>,
+        record: u32,
+        route: Option<&str>,
+        now_ms: i64,
+        now: Instant,
+    ) -> Option<Batch> {
+        let plan = self.plan;
+        let Some(payload) = parcel.value(record) else {
+            plan.tombstones.inc();
+            parcel.done(1);
+            return None;
+        };
+        let mut decoded = match decode(payload, plan.decode, parcel.records[record as usize].timestamp_ms) {
+            Ok(decoded) => decoded,
+            Err(reason) => {
+                let cause = Cause { status: 0, kind: "undecodable".to_owned(), reason };
+                return self.filling.push_dead(parcel, record, cause, now);
+            }
+        };
+        if decoded.lossy {
+            plan.metrics.undecodable.inc();
+        }
+        let asked = decoded.event.metadata.pipeline.take();
+        let name = asked.as_deref().or(route);
+        if let Some(name) = name {
+            match plan.library.get(name) {
+                Some(pipeline) => {
+                    if plan.transform(pipeline, &mut decoded.event, now_ms) == Outcome::Dropped {
+                        plan.metrics.dropped.with_label_values(&[name]).inc();
+                        parcel.done(1);
+                        return None;
+                    }
+                }
+                None => {
+                    plan.metrics.pipeline_unknown.inc();
+                    plan.mark(&mut decoded.event, &format!("pipeline with id [{name}] does not exist"));
+                }
+            }
+        }
+        self.write(decoded, parcel, record);
+        self.filling.push(parcel, record, name, now)
+    }
+
+    /// Writes the action line and the document.
+    fn write(&mut self, mut decoded: Decoded, parcel: &Parcel, record: u32) {
+        let (plan, event) = (self.plan, &mut decoded.event);
+        if let Some(read_at) = decoded.read_at.take()
+            && !event.has(&plan.created)
+        {
+            event.set(&plan.created, Value::Text(read_at)).ok(); // `event` may be no object; then there is no place for it.
+        }
+        let fits = match event.metadata.index() {
+            Some(name) if is_index_name(name) => {
+                self.index.clear();
+                self.index.push_str(name);
+                true
+            }
+            Some(_) => {
+                plan.index.write(event, &mut self.index);
+                false
+            }
+            None => plan.index.write(event, &mut self.index),
+        };
+        if !fits {
+            plan.metrics.index_fallback.inc();
+        }
+        let body = &mut self.filling.body;
+        body.extend_from_slice(b"{\"create\":{\"_index\":\"");
+        body.extend_from_slice(self.index.as_bytes()); // Of letters that need no escape.
+        body.push(b'"');
+        match (plan.document_id, event.metadata.id().or(decoded.id.as_deref())) {
+            (DocumentId::None, _) => {}
+            (DocumentId::Event, Some(id)) => {
+                body.extend_from_slice(b",\"_id\":");
+                write_text(id, body);
+            }
+            (DocumentId::Event | DocumentId::Record, _) => {
+                let taken = &parcel.records[record as usize];
+                let id = foreign_id(&parcel.topic, parcel.partition, taken.offset, taken.timestamp_ms.unwrap_or(-1));
+                body.extend_from_slice(b",\"_id\":\"");
+                body.extend_from_slice(&id);
+                body.push(b'"');
+            }
+        }
+        if let Some(routing) = event.metadata.routing() {
+            body.extend_from_slice(b",\"routing\":");
+            write_text(routing, body);
+        }
+        body.extend_from_slice(b"}}\n");
+        event.source.write_json(body);
+        body.push(b'\n');
+    }
+}
+
+impl Plan {
+    /// Runs `pipeline`; a failure that nothing handled is noted in the document, which goes on.
+    fn transform(&self, pipeline: &Pipeline, event: &mut Event, now_ms: i64) -> Outcome {
+        // A processor that panics must cost its record's parsing, not the partition: it would stop at that record for ever.
+        let run = std::panic::AssertUnwindSafe(|| pipeline.run(&self.library, event, now_ms));
+        match std::panic::catch_unwind(run) {
+            Ok(Ok(outcome)) => outcome,
+            Err(_) => {
+                self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
+                self.mark(event, &format!("pipeline {} panicked: please report it", pipeline.name()));
+                Outcome::Document
+            }
+            Ok(Err(failure)) => {
+                self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
+                let at = failure.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
+                let reason = &failure.reason;
+                self.mark(
+                    event,
+                    &format!("pipeline {}, processor {}{at}: {reason}", failure.pipeline, failure.processor),
+                );
+                Outcome::Document
+            }
+        }
+    }
+
+    /// Appends to `error.message` and `tags`.
+    fn mark(&self, event: &mut Event, reason: &str) {
+        match event.get_mut(&self.error_message) {
+            Some(Value::Array(messages)) => messages.push(reason.into()),
+            Some(Value::Null) | None => {
+                if event.set(&self.error_message, reason.into()).is_err() {
+                    // `error` is no object: it keeps its value, and the reason stands beside it under the dotted name.
+                    event.source.insert("error.message", reason);
+                }
+            }
+            Some(earlier) => *earlier = Value::Array(vec![std::mem::take(earlier), reason.into()]),
+        }
+        add_tag(&mut event.source, FAILURE_TAG);
+    }
+}
+
+fn add_tag(source: &mut Object, tag: &str) {
+    match source.get_mut("tags") {
+        Some(Value::Array(tags)) => {
+            if !tags.iter().any(|known| known.as_text() == Some(tag)) {
+                tags.push(tag.into());
+            }
+        }
+        Some(Value::Null) | None => {
+            source.insert("tags", Value::Array(vec![tag.into()]));
+        }
+        Some(single) => *single = Value::Array(vec![std::mem::take(single), tag.into()]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

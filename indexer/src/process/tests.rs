@@ -1,0 +1,135 @@
+//! Records in, action lines and documents out.
+
+use super::*;
+use crate::config::Route;
+use crate::parcel::tests::parcel;
+use service::metrics::Registry;
+
+const PIPELINES: &[(&str, &str)] = &[
+    ("mark", "processors:\n  - set: {field: event.dataset, value: marked}\n"),
+    (
+        "fails",
+        "processors:\n  - set: {field: seen, value: 'yes'}\n  - convert: {field: message, type: integer, tag: num}\n",
+    ),
+    ("moves", "processors:\n  - set: {field: _index, value: other-index}\n  - set: {field: _id, value: own-id}\n"),
+    ("escapes", "processors:\n  - set: {field: _index, value: '../x'}\n"),
+];
+
+fn plan(decode: Decode, document_id: DocumentId, metrics: &Metrics) -> Plan {
+    let mut plan =
+        Plan::new(&PipelinesConfig::default(), decode, "logs-{event.dataset}-default", document_id, metrics.clone())
+            .expect("a valid plan");
+    for (name, text) in PIPELINES {
+        plan.library.add(name, name, text).expect("a valid pipeline");
+    }
+    plan
+}
+
+/// Runs one payload and returns its action line and document.
+fn run_one(plan: &Plan, payload: &str) -> (String, serde_json::Value) {
+    let (parcel, _rx) = parcel(&[payload.as_bytes()], &plan.metrics);
+    let mut worker = Worker { plan, filling: Filling::new(BatchConfig::default()), index: CompactString::default() };
+    let route = plan.route(&parcel.topic);
+    assert!(worker.record(&parcel, 0, route, 1_700_000_000_000, monotonic()).is_none());
+    let batch = worker.filling.take().expect("a document was written");
+    let text = String::from_utf8(batch.body.to_vec()).expect("a body is text");
+    let (action, document) = text.split_once('\n').expect("two lines");
+    assert_eq!(document.matches('\n').count(), 1, "a document is one line");
+    (action.to_owned(), serde_json::from_str(document).expect("a document is JSON"))
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&Registry::default())
+}
+
+#[track_caller]
+fn check_action(payload: &str, document_id: DocumentId, expected: &str) {
+    let (action, _) = run_one(&plan(Decode::Auto, document_id, &metrics()), payload);
+    assert_eq!(action, expected);
+}
+
+#[test]
+fn the_id_is_the_records_own_or_its_place() {
+    let own = r#"{"@metadata":{"_id":"a\"b"},"event":{"dataset":"x"}}"#;
+    let place = std::str::from_utf8(&foreign_id("logs", 3, 0, 1_700_000_000_000)).expect("an id is text").to_owned();
+    check_action(own, DocumentId::Event, r#"{"create":{"_index":"logs-x-default","_id":"a\"b"}}"#);
+    check_action(own, DocumentId::Record, &format!(r#"{{"create":{{"_index":"logs-x-default","_id":"{place}"}}}}"#));
+    check_action(own, DocumentId::None, r#"{"create":{"_index":"logs-x-default"}}"#);
+    check_action(
+        "text",
+        DocumentId::Event,
+        &format!(r#"{{"create":{{"_index":"logs-generic-default","_id":"{place}"}}}}"#),
+    );
+}
+
+#[test]
+fn a_pipeline_can_name_index_and_id_but_not_escape() {
+    let metrics = metrics();
+    let plan = plan(Decode::Auto, DocumentId::Event, &metrics);
+    let (action, _) = run_one(&plan, r#"{"@metadata":{"pipeline":"moves","_id":"x"}}"#);
+    assert_eq!(action, r#"{"create":{"_index":"other-index","_id":"own-id"}}"#);
+    let (action, _) = run_one(&plan, r#"{"@metadata":{"pipeline":"escapes","_id":"x"}}"#);
+    assert_eq!(action, r#"{"create":{"_index":"logs-generic-default","_id":"x"}}"#);
+    assert_eq!(metrics.index_fallback.get(), 1);
+}
+
+#[test]
+fn the_records_pipeline_wins_over_routes_and_routes_over_the_default() {
+    let mut plan = plan(Decode::Auto, DocumentId::None, &metrics());
+    plan.default = Some("mark".to_owned());
+    assert_eq!(run_one(&plan, r#"{"a":1}"#).1["event"]["dataset"], "marked");
+    plan.routes = HashMap::from([("logs".to_owned(), "moves".to_owned())]);
+    assert_eq!(run_one(&plan, r#"{"a":1}"#).0, r#"{"create":{"_index":"other-index"}}"#);
+    assert_eq!(run_one(&plan, r#"{"@metadata":{"pipeline":"mark"}}"#).1["event"]["dataset"], "marked");
+}
+
+#[test]
+fn a_record_no_pipeline_can_parse_is_indexed_with_the_reason() {
+    let metrics = metrics();
+    let plan = plan(Decode::Auto, DocumentId::None, &metrics);
+    let (_, document) = run_one(&plan, r#"{"@metadata":{"pipeline":"fails"},"message":"no number","tags":["a"]}"#);
+    let message = document["error"]["message"].as_str().expect("a text");
+    assert!(message.contains("fails") && message.contains("convert") && message.contains("num"), "{message}");
+    assert_eq!(document["tags"], serde_json::json!(["a", "_pipeline_failure"]));
+    assert_eq!((&document["seen"], &document["message"]), (&"yes".into(), &"no number".into()));
+    assert_eq!(metrics.pipeline_failures.with_label_values(&["fails"]).get(), 1);
+
+    let (_, document) = run_one(&plan, r#"{"@metadata":{"pipeline":"absent"},"error":{"message":"before"}}"#);
+    assert_eq!(document["error"]["message"], serde_json::json!(["before", "pipeline with id [absent] does not exist"]));
+    assert_eq!(document["tags"], serde_json::json!(["_pipeline_failure"]));
+    assert_eq!(metrics.pipeline_unknown.get(), 1);
+    assert!(document.get("@metadata").is_none());
+}
+
+#[test]
+fn the_read_time_is_kept_as_event_created() {
+    let plan = plan(Decode::Auto, DocumentId::None, &metrics());
+    let created = |payload: &str| run_one(&plan, payload).1["event"]["created"].clone();
+    assert_eq!(created(r#"{"@timestamp":"2026-11-22T10:00:00.000Z"}"#), "2026-11-22T10:00:00.000Z");
+    assert_eq!(created(r#"{"@timestamp":"2026-11-22T10:00:00.000Z","event":{"created":"earlier"}}"#), "earlier");
+    assert_eq!(created(r#"{"a":1}"#), serde_json::Value::Null);
+}
+
+#[test]
+fn a_payload_that_must_be_json_and_is_not_becomes_a_dead_letter() {
+    let metrics = metrics();
+    let plan = plan(Decode::Json, DocumentId::Event, &metrics);
+    let (parcel, _rx) = parcel(&[b"no json", b"{\"a\":1}"], &metrics);
+    let mut worker =
+        Worker { plan: &plan, filling: Filling::new(BatchConfig::default()), index: CompactString::default() };
+    for record in 0..2 {
+        assert!(worker.record(&parcel, record, None, 0, monotonic()).is_none());
+    }
+    let batch = worker.filling.take().expect("one document, one dead letter");
+    assert_eq!((batch.items.len(), batch.dead.len()), (1, 1));
+    assert_eq!((batch.dead[0].0.record, batch.dead[0].1.kind.as_str()), (0, "undecodable"));
+}
+
+#[test]
+fn a_pipeline_the_configuration_names_must_exist() {
+    let routes = vec![Route { topic: "logs".to_owned(), pipeline: "absent".to_owned() }];
+    let config = PipelinesConfig { dir: None, default: None, routes };
+    let error =
+        Plan::new(&config, Decode::Auto, "logs", DocumentId::Event, metrics()).expect_err("there is no pipeline");
+    assert!(error.to_string().contains("no pipeline `absent`"), "{error}");
+}
