@@ -1,4 +1,4 @@
-//! Named points in the code at which a test ends the process, as if the power had gone.
+//! Named points in the code at which a test ends the process, as SIGKILL would.
 //!
 //! Only with the cargo feature `failpoints`; a release build has empty functions here. The environment variable FAILPOINTS
 //! says where: `agent::checkpoint=3*off->1*return` passes three times and aborts at the fourth. Several are separated by `;`.
@@ -73,7 +73,7 @@ mod tests {
             .env(VARIABLE, points)
             .output()
             .expect("the test binary starts");
-        let output = String::from_utf8_lossy(&child.stdout).into_owned();
+        let output = String::from_utf8_lossy(&child.stderr).into_owned();
         (child.status.signal(), output.matches("passed;").count())
     }
 
@@ -83,7 +83,7 @@ mod tests {
             setup().expect("the points are well formed");
             for _ in 0..5 {
                 hit("here");
-                print!("passed;");
+                eprintln!("passed;"); // Standard output is buffered, and an abort flushes nothing.
             }
         }
     }
