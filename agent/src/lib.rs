@@ -1,1 +1,95 @@
-//! placeholder
+//! Log files → groups of records, each with the debt that moves the file's offset.
+//!
+//! `discover → tail [frame] ─► output`, and back `settlement ─► commit [ledger] ─► checkpoint`. The agent never moves an
+//! offset past what was acknowledged, and writes no queue of its own: the log file is the buffer.
+
+mod discover;
+mod tail;
+
+mod follow;
+mod frame;
+mod identity;
+
+mod checkpoint;
+mod commit;
+
+mod config;
+mod metrics;
+
+pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
+pub use discover::Glob;
+pub use metrics::AgentMetrics;
+
+use anyhow::Context as _;
+use event::Group;
+use service::health::Health;
+use service::stop::Stop;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Told-ahead files: one message a file, so a small buffer is enough.
+const CONTROL_CAPACITY: usize = 64;
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    tail: std::thread::JoinHandle<()>,
+    commit: std::thread::JoinHandle<()>,
+}
+
+/// Opens the checkpoint and starts to follow the inputs' files; groups go to `output`, each once a life of the agent.
+///
+/// Reading ends when `stop` says so or when `output` is closed. The checkpoint is flushed a last time when every `Ack`
+/// is settled or dropped: see [`Agent::join`].
+/// Errors: the state folder cannot be made or is another agent's.
+pub fn start(
+    config: AgentConfig,
+    output: mpsc::Sender<Group>,
+    metrics: AgentMetrics,
+    health: Health,
+    stop: Stop,
+) -> anyhow::Result<Agent> {
+    let (store, loaded) = checkpoint::Store::open(&config.state_dir)?;
+    for damage in &loaded.damage {
+        tracing::error!(%damage, "checkpoint damaged; reading again from the last sound offsets, nothing is skipped");
+    }
+    let inputs = Arc::new(config.inputs.clone());
+    let known = tail::Known { files: loaded.files, first_start: loaded.first_start };
+    let touched = discover::Touched::default();
+    let (listings_tx, listings) = mpsc::channel(1);
+    let (control, control_rx) = mpsc::channel(CONTROL_CAPACITY);
+    #[expect(clippy::disallowed_methods, reason = "settlements: bounded by the byte budget")]
+    let (ledger, entries) = mpsc::unbounded_channel();
+    #[expect(clippy::disallowed_methods, reason = "at most one rewind a file and epoch")]
+    let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
+
+    let wires = tail::Wires { listings, touched: touched.clone(), rewinds, control, ledger, output };
+    let commit = {
+        let metrics = metrics.clone();
+        spawn("commit", async move { commit::run(store, control_rx, entries, rewinds_tx, metrics, health).await })?
+    };
+    let tail = spawn("tail", async move {
+        let discover = tokio::task::spawn(discover::run(inputs.clone(), touched, listings_tx, stop.clone()));
+        tail::run(config, inputs, known, wires, metrics, stop).await;
+        discover.abort();
+    })?;
+    Ok(Agent { tail, commit })
+}
+
+impl Agent {
+    /// Waits until reading has ended and the checkpoint is written.
+    pub fn join(self) {
+        for thread in [self.tail, self.commit] {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic); // Wrong code must stop.
+            }
+        }
+    }
+}
+
+/// One stage, one thread: reading and fsync block, and must not hold up anything else.
+fn spawn(name: &str, stage: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(stage));
+    thread.with_context(|| format!("starting the {name} thread"))
+}

@@ -1,1 +1,59 @@
-//! placeholder
+//! Groups of records → Kafka.
+//!
+//! `produce [key, encode] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
+//! the agent reads it again from the file.
+
+mod produce;
+mod topic;
+
+mod encode;
+mod key;
+
+mod ffi;
+
+mod config;
+mod metrics;
+
+pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig};
+pub use metrics::ShipperMetrics;
+pub use produce::Drained;
+
+use anyhow::Context as _;
+use event::Group;
+use service::health::Health;
+use service::stop::Stop;
+use tokio::sync::mpsc;
+
+/// Groups between reading and producing. Few: the byte budget bounds what is in flight, this only hides hand-over.
+const GROUPS_CAPACITY: usize = 8;
+
+/// A running shipper.
+#[derive(Debug)]
+pub struct Shipper {
+    thread: std::thread::JoinHandle<Drained>,
+}
+
+/// Starts to produce what is sent into the returned channel.
+///
+/// It ends when the channel is closed and every delivery report has come, or `drain_timeout` after the close.
+/// Errors: options that librdkafka refuses. A broker that is down or a topic that is missing is waited for.
+pub fn start(
+    config: ShipperConfig,
+    metrics: ShipperMetrics,
+    health: Health,
+    stop: Stop,
+) -> anyhow::Result<(mpsc::Sender<Group>, Shipper)> {
+    let (output, input) = mpsc::channel(GROUPS_CAPACITY);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    let stage = move || runtime.block_on(produce::run(config, input, metrics, health, stop));
+    let thread =
+        std::thread::Builder::new().name("produce".into()).spawn(stage).context("starting the produce thread")?;
+    Ok((output, Shipper { thread }))
+}
+
+impl Shipper {
+    /// Waits until the shipper has ended.
+    pub fn join(self) -> Drained {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) // Wrong code must stop.
+    }
+}

@@ -1,0 +1,488 @@
+//! Committed offsets ⇄ a durable store in the state folder.
+//!
+//! An append log in generations. `checkpoint.N`: 12 bytes of header (`TAILRACE`, version as u32), then entries, each
+//! `length u32 · CRC-32C of sequence and payload u32 · sequence u64 · payload`, all little endian; the payload is JSON.
+//! A generation begins with a snapshot of everything, written beside it, fsynced, renamed, its folder fsynced; then it is
+//! appended to, with one fdatasync a flush. The generation before stays until the next is made.
+//! Damage never skips data: what is sound in the newest generation goes over the one before it, so the worst is an older
+//! offset, from which lines are read again (their ids make that harmless).
+
+use crate::identity::Inode;
+use event::{Anchor, Incarnation, Progress};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"TAILRACE";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 12;
+const ENTRY_HEAD_BYTES: usize = 16;
+/// An entry is a path and some numbers; anything longer is damage.
+const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// A generation is compacted when its appended entries outnumber its files by this factor …
+const COMPACT_FACTOR: usize = 8;
+/// … and this many, so that a handful of files is not rewritten all the time.
+const COMPACT_ENTRIES_MIN: usize = 4_096;
+
+/// What is remembered of one life of one file under one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub(crate) input: String,
+    pub(crate) incarnation: Incarnation,
+    /// Path under which it was first seen, as shipped.
+    pub(crate) path: String,
+    pub(crate) inode: Inode,
+    /// How often the inode was truncated before this life.
+    pub(crate) generation: u32,
+    pub(crate) progress: Progress,
+}
+
+/// Names a [`Saved`].
+pub(crate) type Key = (String, Incarnation);
+
+impl Saved {
+    pub(crate) fn key(&self) -> Key {
+        (self.input.clone(), self.incarnation)
+    }
+}
+
+/// The payload of an entry.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Put(Put),
+    Forget {
+        input: String,
+        incarnation: String,
+    },
+    /// The snapshot at the start of a generation is complete.
+    Snapshot {
+        files: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Put {
+    input: String,
+    incarnation: String,
+    path: String,
+    device: u64,
+    inode: u64,
+    birth_ns: Option<u64>,
+    generation: u32,
+    offset: u64,
+    head_bytes: u32,
+    head: u64,
+    tail: u64,
+}
+
+/// What was found at start.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) files: BTreeMap<Key, Saved>,
+    /// No generation was ever written here.
+    pub(crate) first_start: bool,
+    /// What was damaged, for the log; empty if all is sound.
+    pub(crate) damage: Vec<String>,
+}
+
+/// An open store. One process at a time: it holds the folder's lock.
+#[derive(Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    generation: u64,
+    log: File,
+    /// Where the sound part of `log` ends.
+    log_bytes: u64,
+    sequence: u64,
+    appended: usize,
+    /// Everything remembered, as of the last successful or failed flush.
+    files: BTreeMap<Key, Saved>,
+    /// A flush failed: the log's end is unknown, so the next one writes a new generation.
+    is_torn: bool,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens (or makes) the store in `folder`, locks it, and starts a new generation.
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<(Self, Loaded)> {
+        use anyhow::Context as _;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("making state_dir {}", folder.display()))?;
+        let lock = lock(folder)?;
+        let loaded = load(folder).with_context(|| format!("reading checkpoints in {}", folder.display()))?;
+        let newest = generations(folder)?.into_iter().max().unwrap_or(0);
+        let mut store = Self {
+            folder: folder.to_owned(),
+            generation: newest,
+            log: lock.try_clone()?, // Replaced by `compact` before it is ever written.
+            log_bytes: 0,
+            sequence: 0,
+            appended: 0,
+            files: loaded.files.clone(),
+            is_torn: true,
+            _lock: lock,
+        };
+        if let Err(error) = store.compact() {
+            tracing::error!(%error, folder = %folder.display(), "checkpoint cannot be written, shipping goes on without");
+        }
+        Ok((store, loaded))
+    }
+
+    /// Makes `puts` and `forgets` durable: one append, one fdatasync. On an error everything stays in memory and is
+    /// written by the next flush that succeeds.
+    pub(crate) fn flush(&mut self, puts: &[Saved], forgets: &[Key]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(256 * (puts.len() + forgets.len()));
+        for saved in puts {
+            self.sequence += 1;
+            encode(&Line::Put(Put::from(saved)), self.sequence, &mut bytes);
+            self.files.insert(saved.key(), saved.clone());
+        }
+        for (input, incarnation) in forgets {
+            self.sequence += 1;
+            let line = Line::Forget { input: input.clone(), incarnation: incarnation.to_string() };
+            encode(&line, self.sequence, &mut bytes);
+            self.files.remove(&(input.clone(), *incarnation));
+        }
+        self.appended += puts.len() + forgets.len();
+        if self.is_torn || self.appended > COMPACT_ENTRIES_MIN.max(COMPACT_FACTOR * self.files.len()) {
+            return self.compact();
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        service::failpoint::hit("agent-checkpoint-before-write");
+        // Torn until it is known to be down: a failed fsync may have dropped the pages, so it is never tried again.
+        self.is_torn = true;
+        self.log.seek(io::SeekFrom::Start(self.log_bytes))?;
+        self.log.write_all(&bytes)?;
+        service::failpoint::hit("agent-checkpoint-before-fsync");
+        self.log.sync_data()?;
+        service::failpoint::hit("agent-checkpoint-after-fsync");
+        self.is_torn = false;
+        self.log_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes everything into a new generation: write, fsync, rename, fsync of the folder. Keeps the one before.
+    fn compact(&mut self) -> io::Result<()> {
+        let next = self.generation + 1;
+        let (making, made) = (self.folder.join("checkpoint.new"), path_of(&self.folder, next));
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + 256 * self.files.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        for saved in self.files.values() {
+            self.sequence += 1;
+            encode(&Line::Put(Put::from(saved)), self.sequence, &mut bytes);
+        }
+        self.sequence += 1;
+        encode(&Line::Snapshot { files: self.files.len() as u64 }, self.sequence, &mut bytes);
+
+        let mut log = File::options().create(true).truncate(true).write(true).mode(0o600).open(&making)?;
+        log.write_all(&bytes)?;
+        log.sync_all()?;
+        service::failpoint::hit("agent-checkpoint-before-rename");
+        fs::rename(&making, &made)?;
+        service::failpoint::hit("agent-checkpoint-after-rename");
+        File::open(&self.folder)?.sync_all()?;
+
+        (self.log, self.log_bytes) = (log, bytes.len() as u64);
+        (self.generation, self.appended, self.is_torn) = (next, 0, false);
+        for old in generations(&self.folder)?.into_iter().filter(|&old| old + 1 < next) {
+            fs::remove_file(path_of(&self.folder, old))?;
+        }
+        Ok(())
+    }
+}
+
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    use anyhow::Context as _;
+    let path = folder.join("lock");
+    let mut options = File::options();
+    let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = opened.with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).ok(); // Without it the message is less helpful, not wrong.
+            anyhow::bail!(
+                "state_dir {} is in use by process {}: stop it, or give this agent a state_dir of its own",
+                folder.display(),
+                if holder.trim().is_empty() { "(unknown)" } else { holder.trim() }
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+    // Who holds it is only for people: on a full disk the lock counts all the same.
+    file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes())).ok();
+    Ok(file)
+}
+
+fn path_of(folder: &Path, generation: u64) -> PathBuf {
+    folder.join(format!("checkpoint.{generation}"))
+}
+
+fn generations(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_prefix("checkpoint.")).and_then(|n| n.parse().ok());
+        found.extend(number);
+    }
+    Ok(found)
+}
+
+/// Reads the generations, newest first, until one has a whole snapshot; newer sound entries go over older ones.
+fn load(folder: &Path) -> io::Result<Loaded> {
+    let mut numbers = generations(folder)?;
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let mut loaded = Loaded { first_start: numbers.is_empty(), ..Loaded::default() };
+    let mut layers = Vec::new();
+    for number in numbers {
+        let path = path_of(folder, number);
+        let (lines, damage) = match fs::read(&path) {
+            Ok(bytes) => decode(&bytes),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        loaded.damage.extend(damage.map(|what| format!("{}: {what}", path.display())));
+        let is_whole = lines.iter().any(|line| matches!(line, Line::Snapshot { .. }));
+        layers.push(lines);
+        if is_whole {
+            break;
+        }
+    }
+    for line in layers.into_iter().rev().flatten() {
+        match line {
+            Line::Put(put) => match Saved::try_from(put) {
+                Ok(saved) => drop(loaded.files.insert(saved.key(), saved)),
+                Err(what) => loaded.damage.push(what),
+            },
+            Line::Forget { input, incarnation } => {
+                let incarnation = parse_incarnation(&incarnation);
+                loaded.files.retain(|key, _| !(key.0 == input && Ok(key.1) == incarnation));
+            }
+            Line::Snapshot { .. } => {}
+        }
+    }
+    Ok(loaded)
+}
+
+fn encode(line: &Line, sequence: u64, bytes: &mut Vec<u8>) {
+    let payload = serde_json::to_vec(line).expect("a checkpoint entry has only strings and numbers");
+    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&checksum(sequence, &payload).to_le_bytes());
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    bytes.extend_from_slice(&payload);
+}
+
+fn checksum(sequence: u64, payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&sequence.to_le_bytes()), payload)
+}
+
+/// The sound entries from the start, and what ended them if it was not the end of the file.
+fn decode(bytes: &[u8]) -> (Vec<Line>, Option<String>) {
+    let mut lines = Vec::new();
+    if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
+        return (lines, Some("not a checkpoint (damaged or empty header)".into()));
+    }
+    let version = u32::from_le_bytes(bytes[8..HEADER_BYTES].try_into().expect("four bytes"));
+    if version != VERSION {
+        return (lines, Some(format!("version {version}, this program reads version {VERSION}")));
+    }
+    let (mut at, mut before) = (HEADER_BYTES, 0);
+    while at < bytes.len() {
+        let damaged = |what: &str| Some(format!("{what} at byte {at}, {} bytes are not used", bytes.len() - at));
+        let Some(head) = bytes.get(at..at + ENTRY_HEAD_BYTES) else { return (lines, damaged("torn entry")) };
+        let length = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
+        let sum = u32::from_le_bytes(head[4..8].try_into().expect("four bytes"));
+        let sequence = u64::from_le_bytes(head[8..].try_into().expect("eight bytes"));
+        let start = at + ENTRY_HEAD_BYTES;
+        if length > ENTRY_BYTES_MAX {
+            return (lines, damaged("impossible length"));
+        }
+        let Some(payload) = bytes.get(start..start + length) else { return (lines, damaged("torn entry")) };
+        if checksum(sequence, payload) != sum || sequence <= before {
+            return (lines, damaged("wrong checksum"));
+        }
+        match serde_json::from_slice(payload) {
+            Ok(line) => lines.push(line),
+            Err(error) => return (lines, damaged(&format!("unknown entry ({error})"))),
+        }
+        (at, before) = (start + length, sequence);
+    }
+    (lines, None)
+}
+
+fn parse_incarnation(text: &str) -> Result<Incarnation, String> {
+    u64::from_str_radix(text, 16).map(Incarnation).map_err(|_| format!("incarnation {text:?} is not hexadecimal"))
+}
+
+impl From<&Saved> for Put {
+    fn from(saved: &Saved) -> Self {
+        Self {
+            input: saved.input.clone(),
+            incarnation: saved.incarnation.to_string(),
+            path: saved.path.clone(),
+            device: saved.inode.device,
+            inode: saved.inode.number,
+            birth_ns: saved.inode.birth_ns,
+            generation: saved.generation,
+            offset: saved.progress.offset,
+            head_bytes: saved.progress.anchor.head_bytes,
+            head: saved.progress.anchor.head,
+            tail: saved.progress.anchor.tail,
+        }
+    }
+}
+
+impl TryFrom<Put> for Saved {
+    type Error = String;
+
+    fn try_from(put: Put) -> Result<Self, String> {
+        let anchor = Anchor { head_bytes: put.head_bytes, head: put.head, tail: put.tail };
+        Ok(Self {
+            incarnation: parse_incarnation(&put.incarnation)?,
+            input: put.input,
+            path: put.path,
+            inode: Inode { device: put.device, number: put.inode, birth_ns: put.birth_ns },
+            generation: put.generation,
+            progress: Progress { offset: put.offset, anchor },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(n: u64, offset: u64) -> Saved {
+        Saved {
+            input: "nginx".into(),
+            incarnation: Incarnation(n),
+            path: format!("/var/log/app-{n}.log"),
+            inode: Inode { device: 1, number: n, birth_ns: Some(5) },
+            generation: 0,
+            progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
+        }
+    }
+
+    fn offsets(folder: &Path) -> Vec<(u64, u64)> {
+        let loaded = load(folder).expect("readable");
+        loaded.files.values().map(|s| (s.incarnation.0, s.progress.offset)).collect()
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    #[test]
+    fn what_was_flushed_is_read_back() {
+        let folder = folder();
+        let (mut store, loaded) = Store::open(folder.path()).expect("opens");
+        assert!(loaded.first_start && loaded.files.is_empty() && loaded.damage.is_empty());
+        store.flush(&[saved(1, 10), saved(2, 20)], &[]).expect("flushes");
+        store.flush(&[saved(1, 11)], &[saved(2, 0).key()]).expect("flushes");
+        assert_eq!(offsets(folder.path()), [(1, 11)]);
+        drop(store);
+        let (_store, loaded) = Store::open(folder.path()).expect("opens again");
+        assert!(!loaded.first_start && loaded.damage.is_empty());
+        assert_eq!(loaded.files.values().collect::<Vec<_>>(), [&saved(1, 11)]);
+    }
+
+    #[test]
+    fn many_flushes_are_compacted_and_two_generations_stay() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        for offset in 0..3 * COMPACT_ENTRIES_MIN as u64 {
+            store.files.insert(saved(1, 0).key(), saved(1, offset)); // What a flush does, without its fsync.
+            store.appended += 1;
+            if store.appended > COMPACT_ENTRIES_MIN {
+                store.flush(&[saved(1, offset)], &[]).expect("flushes");
+            }
+        }
+        store.flush(&[saved(1, 77)], &[]).expect("flushes");
+        assert_eq!(offsets(folder.path()), [(1, 77)]);
+        assert_eq!(generations(folder.path()).expect("listed").len(), 2);
+    }
+
+    #[test]
+    fn a_second_agent_is_refused_and_told_who_holds_the_folder() {
+        let folder = folder();
+        let _first = Store::open(folder.path()).expect("opens");
+        let error = Store::open(folder.path()).expect_err("is locked").to_string();
+        assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn cut_at_any_byte_it_starts_with_an_older_offset_at_worst() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.flush(&[saved(1, 10), saved(2, 20)], &[]).expect("flushes");
+        drop(store);
+        let (mut store, _) = Store::open(folder.path()).expect("opens"); // The snapshot holds 10 and 20.
+        store.flush(&[saved(1, 11)], &[]).expect("flushes");
+        store.flush(&[saved(2, 22)], &[]).expect("flushes");
+        let newest = path_of(folder.path(), store.generation);
+        let whole = fs::read(&newest).expect("readable");
+        let mut seen = std::collections::BTreeSet::new();
+        for length in 0..=whole.len() {
+            fs::write(&newest, &whole[..length]).expect("written");
+            let loaded = load(folder.path()).expect("readable");
+            let found: Vec<_> = loaded.files.values().map(|s| s.progress.offset).collect();
+            assert!(found == [10, 20] || found == [11, 20] || found == [11, 22], "cut at {length}: {found:?}");
+            seen.insert(found);
+        }
+        assert_eq!(seen.len(), 3, "the newest sound state is used");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed_and_never_skips_ahead() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.flush(&[saved(1, 10)], &[]).expect("flushes");
+        drop(store);
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.flush(&[saved(1, 11)], &[]).expect("flushes");
+        let newest = path_of(folder.path(), store.generation);
+        let whole = fs::read(&newest).expect("readable");
+        for bit in 0..whole.len() * 8 {
+            let mut bent = whole.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&newest, &bent).expect("written");
+            let loaded = load(folder.path()).expect("readable");
+            assert!(!loaded.damage.is_empty(), "bit {bit} was not noticed");
+            let found: Vec<_> = loaded.files.values().map(|s| s.progress.offset).collect();
+            assert!(found == [10] || found == [11], "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_is_made_good_by_the_next_flush() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.log = File::open("/dev/full").expect("the full device"); // Read only: the write fails.
+        assert!(store.flush(&[saved(1, 10)], &[]).is_err());
+        store.flush(&[], &[]).expect("a new generation is made");
+        assert_eq!(offsets(folder.path()), [(1, 10)]);
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_later_version_is_left_unread_and_said() {
+        let folder = folder();
+        drop(Store::open(folder.path()).expect("opens"));
+        let newest = generations(folder.path()).expect("listed").into_iter().max().expect("one");
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&99_u32.to_le_bytes());
+        fs::write(path_of(folder.path(), newest), bytes).expect("written");
+        let (_, loaded) = Store::open(folder.path()).expect("opens");
+        assert!(loaded.damage.concat().contains("version 99"), "{:?}", loaded.damage);
+    }
+}

@@ -1,0 +1,236 @@
+//! What `agent.yaml` says of inputs, and what is used of it: globs compiled, fields rendered, once, at start.
+
+use anyhow::{Context as _, bail};
+use event::{Input, Priority};
+use serde::Deserialize;
+use service::load::ByteSize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a file that was there at the very first start is read from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// All of it.
+    #[default]
+    Beginning,
+    /// Only what is written from now on. Files that appear later, or after a lost checkpoint, are read whole.
+    End,
+}
+
+/// Kind of an input. YAML: `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Log files found by globs.
+    File,
+}
+
+/// One input. YAML: an entry of `inputs`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputConfig {
+    /// Unique name. Required: the checkpoint knows a file by input and incarnation.
+    pub id: String,
+    /// `file`.
+    #[serde(rename = "type")]
+    pub kind: InputKind,
+    /// Globs with `*`, `?`, `[a-z]`, `{a,b}` and `**`; absolute.
+    pub paths: Vec<String>,
+    /// Globs of files to leave out, applied after `paths`. Default: none.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// `beginning` or `end`. Default `beginning`.
+    #[serde(default)]
+    pub start: Start,
+    /// Pipeline that the indexer runs; travels as `@metadata.pipeline`. Default: none.
+    #[serde(default)]
+    pub pipeline: Option<String>,
+    /// Custom fields, under `fields`; a dotted name makes nested objects. Default: none.
+    #[serde(default)]
+    pub fields: BTreeMap<String, serde_json::Value>,
+    /// Tags of every record. Default: none.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// `high`, `normal` or `low`, for rate plans. Default `normal`.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Longest time until a new file or new data is seen without a change notification. Default `1s`.
+    #[serde(default = "scan_interval", with = "service::load::duration")]
+    pub scan_interval: Duration,
+    /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
+    #[serde(default = "line_bytes_max")]
+    pub line_bytes_max: ByteSize,
+}
+
+fn scan_interval() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn line_bytes_max() -> ByteSize {
+    ByteSize(512 * 1024)
+}
+
+/// All that the agent's stages need.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Stable name of this agent; part of every incarnation id.
+    pub name: String,
+    /// Folder of the checkpoint.
+    pub state_dir: PathBuf,
+    /// Bytes in flight between file and acknowledgement.
+    pub memory: usize,
+    /// The inputs, checked.
+    pub inputs: Vec<FileInput>,
+}
+
+/// An input in the form that is used.
+#[derive(Debug, Clone)]
+pub struct FileInput {
+    /// What its records share.
+    pub shared: Arc<Input>,
+    /// Paths and folders to look into.
+    pub globs: Vec<crate::discover::Glob>,
+    /// Files to leave out.
+    pub exclude: globset::GlobSet,
+    /// See [`InputConfig::start`].
+    pub start: Start,
+    /// See [`InputConfig::scan_interval`].
+    pub scan_interval: Duration,
+    /// See [`InputConfig::line_bytes_max`].
+    pub line_bytes_max: usize,
+}
+
+/// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.
+const LINE_BYTES: std::ops::RangeInclusive<u64> = 64..=64 * 1024 * 1024;
+
+/// Checks the inputs and compiles them.
+///
+/// Errors: no input, an id that is empty or used twice, a path that is not absolute, a glob that does not compile, a
+/// line limit out of bounds; each names the input.
+pub fn inputs(configs: &[InputConfig]) -> anyhow::Result<Vec<FileInput>> {
+    if configs.is_empty() {
+        bail!("inputs: at least one input is needed");
+    }
+    let mut ids = BTreeSet::new();
+    for (index, input) in configs.iter().enumerate() {
+        if input.id.is_empty() {
+            bail!("inputs[{index}]: id is empty; give each input a name of its own, it is part of the checkpoint");
+        }
+        if !ids.insert(&input.id) {
+            bail!("inputs[{index}]: id {:?} is used by an earlier input; ids must be unique", input.id);
+        }
+    }
+    configs.iter().map(|config| compile(config).with_context(|| format!("input {:?}", config.id))).collect()
+}
+
+fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
+    if config.paths.is_empty() {
+        bail!("paths: at least one glob is needed");
+    }
+    if !LINE_BYTES.contains(&config.line_bytes_max.0) {
+        bail!(
+            "line_bytes_max: {} bytes is not between {} and {}",
+            config.line_bytes_max.0,
+            LINE_BYTES.start(),
+            LINE_BYTES.end()
+        );
+    }
+    if config.scan_interval < Duration::from_millis(10) {
+        bail!("scan_interval: {:?} is below 10 ms", config.scan_interval);
+    }
+    let globs =
+        config.paths.iter().map(|path| crate::discover::Glob::new(path).context("paths")).collect::<Result<_, _>>()?;
+    let mut exclude = globset::GlobSetBuilder::new();
+    for path in &config.exclude {
+        exclude.add(crate::discover::compile(path).context("exclude")?);
+    }
+    let shared = Input {
+        id: config.id.clone(),
+        kind: "filestream",
+        pipeline: config.pipeline.clone(),
+        fields: render_fields(&config.fields)?,
+        tags: config.tags.clone(),
+        priority: config.priority,
+    };
+    Ok(FileInput {
+        shared: Arc::new(shared),
+        globs,
+        exclude: exclude.build()?,
+        start: config.start,
+        scan_interval: config.scan_interval,
+        line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
+    })
+}
+
+/// `"fields":{…}` with dotted names made nested, or nothing.
+fn render_fields(fields: &BTreeMap<String, serde_json::Value>) -> anyhow::Result<String> {
+    if fields.is_empty() {
+        return Ok(String::new());
+    }
+    let mut root = serde_json::Map::new();
+    for (name, value) in fields {
+        let (folders, last) =
+            name.rsplit_once('.').map_or((None, name.as_str()), |(folders, last)| (Some(folders), last));
+        let mut at = &mut root;
+        for folder in folders.into_iter().flat_map(|folders| folders.split('.')) {
+            let next = at.entry(folder).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+            at = next
+                .as_object_mut()
+                .with_context(|| format!("fields: {name:?} lies below a field that has a value"))?;
+        }
+        if last.is_empty() || at.insert(last.to_owned(), value.clone()).is_some() {
+            bail!("fields: {name:?} is empty or given twice");
+        }
+    }
+    Ok(format!("\"fields\":{}", serde_json::Value::Object(root)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(yaml: &str) -> anyhow::Result<Vec<FileInput>> {
+        let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), yaml)?;
+        inputs(&configs)
+    }
+
+    #[track_caller]
+    fn refuse(yaml: &str, reason: &str) {
+        let error = format!("{:#}", load(yaml).expect_err("is refused"));
+        assert!(error.contains(reason), "{error}");
+    }
+
+    #[test]
+    fn an_input_has_defaults() {
+        let inputs = load("[{id: a, type: file, paths: [/var/log/a*.log]}]").expect("is accepted");
+        assert_eq!(inputs[0].start, Start::Beginning);
+        assert_eq!(inputs[0].scan_interval, Duration::from_secs(1));
+        assert_eq!(inputs[0].line_bytes_max, 524_288);
+        assert_eq!(inputs[0].shared.fields, "");
+    }
+
+    #[test]
+    fn dotted_fields_are_nested() {
+        let inputs = load("[{id: a, type: file, paths: [/a], fields: {service.name: shop, service.id: 7, env: x}}]");
+        let fields = inputs.expect("is accepted")[0].shared.fields.clone();
+        assert_eq!(fields, r#""fields":{"env":"x","service":{"id":7,"name":"shop"}}"#);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_input_named() {
+        refuse("[]", "at least one input");
+        refuse(
+            "[{id: a, type: file, paths: [/a]}, {id: a, type: file, paths: [/b]}]",
+            "\"a\" is used by an earlier input",
+        );
+        refuse("[{id: '', type: file, paths: [/a]}]", "id is empty");
+        refuse("[{id: a, type: file, paths: []}]", "input \"a\": paths");
+        refuse("[{id: a, type: file, paths: [logs/*.log]}]", "absolute");
+        refuse("[{id: a, type: file, paths: ['/a[']}]", "/a[");
+        refuse("[{id: a, type: file, paths: [/a], line_bytes_max: 1}]", "line_bytes_max: 1 bytes");
+        refuse("[{id: a, type: file, paths: [/a], fields: {a: 1, a.b: 2}}]", "below a field");
+    }
+}

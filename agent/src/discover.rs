@@ -1,0 +1,342 @@
+//! Globs and change notifications → listings of files to follow.
+//!
+//! The periodic scan is the truth; a notification only makes the next scan or the next look come sooner. A folder that
+//! could not be read is said, and its files are not taken for deleted: a listing only ever tells what is there.
+
+use crate::config::FileInput;
+use crate::identity::Inode;
+use anyhow::{Context as _, bail};
+use globset::{GlobBuilder, GlobMatcher};
+use notify::{EventKind, RecursiveMode, Watcher as _};
+use service::stop::Stop;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// How deep `**` looks.
+const DEPTH_MAX: usize = 32;
+/// Notifications within this time make one scan.
+const RESCAN_PAUSE: Duration = Duration::from_millis(50);
+/// More touched paths than this are not remembered one by one: every file is looked at.
+const TOUCHED_MAX: usize = 4_096;
+
+/// One entry of `paths`: the path components, each literal or a pattern.
+#[derive(Debug, Clone)]
+pub struct Glob {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Literal(PathBuf),
+    Pattern(GlobMatcher),
+    /// `**`: any number of folders.
+    Folders,
+}
+
+impl Glob {
+    /// Compiles an absolute glob. Errors name the glob.
+    pub fn new(pattern: &str) -> anyhow::Result<Self> {
+        compile(pattern)?;
+        let mut parts = Vec::new();
+        for component in Path::new(pattern).components() {
+            let text = component.as_os_str().to_str().context("a glob is UTF-8")?;
+            match component {
+                Component::Normal(_) if text == "**" => parts.push(Part::Folders),
+                Component::Normal(_) if text.contains(['*', '?', '[', '{', '\\']) => {
+                    let matcher = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
+                    let matcher = matcher.with_context(|| format!("glob {pattern:?}: {{a,b}} may not span folders"))?;
+                    parts.push(Part::Pattern(matcher.compile_matcher()));
+                }
+                Component::ParentDir => bail!("glob {pattern:?} contains \"..\""),
+                _ => parts.push(Part::Literal(component.as_os_str().into())),
+            }
+        }
+        if matches!(parts.last(), Some(Part::Folders)) {
+            bail!("glob {pattern:?} ends with \"**\", which matches folders; write \"**/*\" for the files in them");
+        }
+        Ok(Self { parts })
+    }
+}
+
+/// Compiles a whole absolute glob for matching paths.
+pub(crate) fn compile(pattern: &str) -> anyhow::Result<globset::Glob> {
+    if !pattern.starts_with('/') {
+        bail!("glob {pattern:?} is not an absolute path");
+    }
+    GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build().context("glob does not compile")
+}
+
+/// A file that a scan found.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Index of the input.
+    pub(crate) input: usize,
+    pub(crate) path: PathBuf,
+    pub(crate) inode: Inode,
+    pub(crate) size: u64,
+}
+
+/// All files that match now, sorted by input and path.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) files: Vec<Seen>,
+    /// Folders to watch.
+    folders: BTreeSet<PathBuf>,
+}
+
+/// Looks for all files of all inputs.
+pub(crate) fn scan(inputs: &[FileInput]) -> Listing {
+    let mut listing = Listing::default();
+    for (index, input) in inputs.iter().enumerate() {
+        let mut paths = BTreeSet::new();
+        for glob in &input.globs {
+            walk(PathBuf::new(), &glob.parts, 0, &mut paths, &mut listing.folders);
+        }
+        for path in paths {
+            if input.exclude.is_match(&path) {
+                continue;
+            }
+            match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_file() => {
+                    let (inode, size) = (Inode::of(&found), found.len());
+                    listing.files.push(Seen { input: index, path, inode, size });
+                }
+                Ok(_) => {} // Folders, symbolic links, pipes, devices.
+                Err(error) => cannot_look(&path, &error),
+            }
+        }
+    }
+    listing
+}
+
+fn walk(at: PathBuf, parts: &[Part], depth: usize, paths: &mut BTreeSet<PathBuf>, folders: &mut BTreeSet<PathBuf>) {
+    let Some((part, rest)) = parts.split_first() else {
+        paths.insert(at);
+        return;
+    };
+    match part {
+        Part::Literal(name) => {
+            if rest.is_empty() {
+                folders.insert(at.clone());
+            }
+            let next = at.join(name);
+            if !rest.is_empty() || next.symlink_metadata().is_ok() {
+                walk(next, rest, depth, paths, folders);
+            }
+        }
+        Part::Pattern(pattern) => {
+            for entry in entries(&at, folders) {
+                if pattern.is_match(entry.file_name()) && (rest.is_empty() || is_folder(&entry)) {
+                    walk(entry.path(), rest, depth, paths, folders);
+                }
+            }
+        }
+        Part::Folders => {
+            walk(at.clone(), rest, depth, paths, folders);
+            if depth < DEPTH_MAX {
+                for entry in entries(&at, folders).iter().filter(|entry| is_folder(entry)) {
+                    walk(entry.path(), parts, depth + 1, paths, folders);
+                }
+            }
+        }
+    }
+}
+
+fn entries(folder: &Path, folders: &mut BTreeSet<PathBuf>) -> Vec<DirEntry> {
+    folders.insert(folder.to_owned());
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(Result::ok).collect(),
+        Err(error) => {
+            cannot_look(folder, &error);
+            Vec::new()
+        }
+    }
+}
+
+fn is_folder(entry: &DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
+}
+
+fn cannot_look(path: &Path, error: &io::Error) {
+    // A path that vanished since it was listed, or a folder that may still come, is ordinary.
+    if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        tracing::warn!(path = %path.display(), %error, "cannot look here; its files are not taken for deleted");
+    }
+}
+
+/// The file with `inode` in `folder`. `Ok(None)`: it is proved not to be there.
+pub(crate) fn find_inode(folder: &Path, inode: &Inode) -> io::Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        use std::os::unix::fs::DirEntryExt as _;
+        let entry = entry?;
+        if entry.ino() == inode.number && entry.metadata().is_ok_and(|m| m.is_file() && Inode::of(&m).may_be(inode)) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// Paths that changed since the last look.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Touched {
+    paths: Arc<Mutex<HashSet<PathBuf>>>,
+    wake: Arc<Notify>,
+}
+
+impl Touched {
+    pub(crate) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(crate) fn take(&self) -> HashSet<PathBuf> {
+        std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// False if there are too many to remember.
+    fn add(&self, touched: &[PathBuf]) -> bool {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        if paths.len() + touched.len() > TOUCHED_MAX {
+            return false;
+        }
+        for path in touched {
+            if !paths.contains(path) {
+                paths.insert(path.clone());
+            }
+        }
+        self.wake.notify_one();
+        true
+    }
+}
+
+/// Scans at every interval, and soon after a notification of a new, renamed or removed file, until stopped.
+pub(crate) async fn run(inputs: Arc<Vec<FileInput>>, touched: Touched, output: mpsc::Sender<Listing>, stop: Stop) {
+    let rescan = Arc::new(Notify::new());
+    let mut watches = Watches::new(touched, rescan.clone());
+    let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
+    while !stop.is_stopped() {
+        let mut listing = scan(&inputs);
+        watches.follow(std::mem::take(&mut listing.folders));
+        if output.send(listing).await.is_err() {
+            return; // Tailing has ended.
+        }
+        tokio::select! {
+            () = stop.stopped() => return,
+            () = tokio::time::sleep(interval) => {}
+            () = rescan.notified() => tokio::time::sleep(RESCAN_PAUSE.min(interval)).await,
+        }
+    }
+}
+
+/// The folders that are watched; without a watcher the scan does everything.
+struct Watches {
+    watcher: Option<notify::RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    refused: bool,
+}
+
+impl Watches {
+    fn new(touched: Touched, rescan: Arc<Notify>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.need_rescan() => rescan.notify_one(),
+            Ok(event) => match event.kind {
+                EventKind::Access(_) => {} // Our own reading makes these.
+                EventKind::Modify(notify::event::ModifyKind::Data(_)) => {
+                    if !touched.add(&event.paths) {
+                        rescan.notify_one();
+                    }
+                }
+                _ => rescan.notify_one(),
+            },
+            Err(_) => rescan.notify_one(),
+        });
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "no change notifications, files are looked at every scan_interval");
+        }
+        Self { watcher: watcher.ok(), folders: BTreeSet::new(), refused: false }
+    }
+
+    fn follow(&mut self, folders: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.folders.difference(&folders) {
+            watcher.unwatch(gone).ok(); // Its watch went with the folder.
+        }
+        for new in folders.difference(&self.folders) {
+            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive)
+                && new.exists()
+                && !std::mem::replace(&mut self.refused, true)
+            {
+                tracing::warn!(path = %new.display(), %error, "cannot be watched, it is looked at every scan_interval");
+            }
+        }
+        self.folders = folders.into_iter().filter(|folder| folder.exists()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, "x\n").expect("written");
+        }
+        folder
+    }
+
+    /// Paths below the folder that the glob finds.
+    #[track_caller]
+    fn check(files: &[&str], glob: &str, found: &[&str]) {
+        let folder = tree(files);
+        let glob = Glob::new(&format!("{}/{glob}", folder.path().display())).expect("compiles");
+        let mut paths = BTreeSet::new();
+        walk(PathBuf::new(), &glob.parts, 0, &mut paths, &mut BTreeSet::new());
+        let paths: Vec<_> = paths.iter().map(|p| p.strip_prefix(folder.path()).expect("below").to_owned()).collect();
+        assert_eq!(paths, found.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn globs_match_at_every_level() {
+        let files = ["a.log", "b.txt", "x/a.log", "x/y/a.log", "x/y/z/a.log", "w/a.log"];
+        check(&files, "a.log", &["a.log"]);
+        check(&files, "*.log", &["a.log"]);
+        check(&files, "?.txt", &["b.txt"]);
+        check(&files, "*/a.log", &["w/a.log", "x/a.log"]);
+        check(&files, "{w,x}/*.log", &["w/a.log", "x/a.log"]);
+        check(&files, "**/a.log", &["a.log", "w/a.log", "x/a.log", "x/y/a.log", "x/y/z/a.log"]);
+        check(&files, "x/**/a.log", &["x/a.log", "x/y/a.log", "x/y/z/a.log"]);
+        check(&files, "[ab].*", &["a.log", "b.txt"]);
+        check(&files, "missing/*.log", &[]);
+    }
+
+    #[test]
+    fn globs_that_cannot_work_are_refused() {
+        for (glob, reason) in [("logs/*", "absolute"), ("/a/../b", "\"..\""), ("/a/**", "ends with"), ("/a[", "/a[")] {
+            let error = format!("{:#}", Glob::new(glob).expect_err("is refused"));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_file_is_found_by_its_inode_and_a_missing_one_is_proved_missing() {
+        let folder = tree(&["a.log"]);
+        let inode = Inode::of(&fs::metadata(folder.path().join("a.log")).expect("is there"));
+        fs::rename(folder.path().join("a.log"), folder.path().join("a.log.1")).expect("renamed");
+        let found = find_inode(folder.path(), &inode).expect("readable");
+        assert_eq!(found, Some(folder.path().join("a.log.1")));
+        let other = Inode { number: u64::MAX, ..inode };
+        assert_eq!(find_inode(folder.path(), &other).expect("readable"), None);
+        assert!(find_inode(&folder.path().join("a.log.1"), &inode).is_err(), "could not look");
+    }
+}

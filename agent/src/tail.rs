@@ -1,0 +1,487 @@
+//! Files → groups of lines.
+//!
+//! One task follows all files: it takes listings, notifications and rewinds, and gives each file that has something to
+//! read its turn. When the byte budget is used up it waits, and the files are the buffer.
+
+use crate::checkpoint::{Key, Saved};
+use crate::commit::{Control, Rewind};
+use crate::config::{AgentConfig, FileInput, Start};
+use crate::discover::{Listing, Seen, Touched, find_inode};
+use crate::follow::{Follow, Lines, Look, open};
+use crate::frame::last_line_start;
+use crate::identity::{Inode, Likeness, compare, read_span};
+use crate::metrics::AgentMetrics;
+use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
+use service::clock::{monotonic, wall_ms};
+use service::stop::Stop;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
+
+/// What a record costs beside its bytes until it is acknowledged: its envelope and the client's bookkeeping.
+const RECORD_OVERHEAD_BYTES: usize = 600;
+/// A file outside the globs (rotated away) is let go after this time without change; its entry stays.
+const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
+/// Notifications within this time make one look, so that a chatty writer makes groups, not single lines.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// How far back from the end `start: end` looks for the start of the last line.
+const LAST_LINE_BYTES: u64 = 64 * 1024;
+
+/// The channels of the stage.
+pub(crate) struct Wires {
+    pub(crate) listings: Receiver<Listing>,
+    pub(crate) touched: Touched,
+    pub(crate) rewinds: UnboundedReceiver<Rewind>,
+    pub(crate) control: Sender<Control>,
+    pub(crate) ledger: UnboundedSender<Entry>,
+    pub(crate) output: Sender<Group>,
+}
+
+/// What the checkpoint knew at start.
+pub(crate) struct Known {
+    pub(crate) files: BTreeMap<Key, Saved>,
+    pub(crate) first_start: bool,
+}
+
+/// Ends when stopped, or when a later stage has ended.
+pub(crate) async fn run(
+    config: AgentConfig,
+    inputs: Arc<Vec<FileInput>>,
+    known: Known,
+    wires: Wires,
+    metrics: AgentMetrics,
+    stop: Stop,
+) {
+    let Wires { mut listings, touched, mut rewinds, control, ledger, output } = wires;
+    let mut tail = Tail {
+        budget: Budget::new(config.memory),
+        agent: config.name,
+        inputs,
+        first_start: known.first_start,
+        is_first_listing: true,
+        unclaimed: known.files,
+        files: HashMap::new(),
+        by_inode: HashMap::new(),
+        ready: VecDeque::new(),
+        streams: 0,
+        control,
+        ledger,
+        output,
+        metrics,
+        stop: stop.clone(),
+    };
+    loop {
+        let has_ready = !tail.ready.is_empty();
+        tokio::select! {
+            biased;
+            () = stop.stopped() => return,
+            Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
+            Some(listing) = listings.recv() => tail.reconcile(listing).await,
+            () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
+            () = std::future::ready(()), if has_ready => {
+                if tail.turn().await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a notification, and a little longer if there is nothing else to do.
+async fn look_at(touched: &Touched, has_ready: bool) {
+    touched.wait().await;
+    if !has_ready {
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+struct Tail {
+    agent: String,
+    inputs: Arc<Vec<FileInput>>,
+    first_start: bool,
+    is_first_listing: bool,
+    /// Entries of the checkpoint for which no file was found yet.
+    unclaimed: BTreeMap<Key, Saved>,
+    files: HashMap<StreamId, Follow>,
+    /// Input, device and inode of a followed file.
+    by_inode: HashMap<(usize, u64, u64), StreamId>,
+    ready: VecDeque<StreamId>,
+    streams: u64,
+    budget: Budget,
+    control: Sender<Control>,
+    ledger: UnboundedSender<Entry>,
+    output: Sender<Group>,
+    metrics: AgentMetrics,
+    stop: Stop,
+}
+
+impl Tail {
+    /// Follows what is new, queues what has grown, lets go of what is gone.
+    async fn reconcile(&mut self, listing: Listing) {
+        let mut unreadable = 0;
+        for file in self.files.values_mut() {
+            file.is_listed = false;
+        }
+        for seen in listing.files {
+            let place = (seen.input, seen.inode.device, seen.inode.number);
+            match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
+                Some(file) => {
+                    file.is_listed = true;
+                    if file.path != seen.path {
+                        file.path = seen.path;
+                    }
+                    if seen.size != file.offset {
+                        enqueue(file, &mut self.ready);
+                    }
+                }
+                None => unreadable += i64::from(!self.adopt(seen).await),
+            }
+        }
+        if std::mem::take(&mut self.is_first_listing) {
+            self.claim_renamed().await;
+        }
+        self.look_after_unlisted().await;
+        self.metrics.unreadable.set(unreadable);
+        self.metrics.files.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
+        self.metrics.in_flight_bytes.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
+    }
+
+    /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
+    async fn adopt(&mut self, seen: Seen) -> bool {
+        match self.try_adopt(&seen).await {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true, // Gone or renamed since the scan.
+            Err(error) => {
+                tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
+                    "file cannot be read; it is tried again at every scan");
+                false
+            }
+        }
+    }
+
+    async fn try_adopt(&mut self, seen: &Seen) -> io::Result<()> {
+        let (file, inode) = open(&seen.path)?;
+        let place = (seen.input, inode.device, inode.number);
+        if self.by_inode.get(&place).is_some_and(|stream| self.files.contains_key(stream)) {
+            return Ok(()); // Renamed between the scan and now: it is followed already.
+        }
+        self.streams += 1;
+        let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
+        let size = follow.stat()?.0;
+        if self.is_first_listing {
+            follow.reread_below = size;
+        }
+        match self.claim(&follow)? {
+            Some(claim) => self.resume(&mut follow, claim, size).await?,
+            None if self.first_start && self.is_first_listing && self.inputs[seen.input].start == Start::End => {
+                self.start_at_end(&mut follow, size).await?;
+            }
+            None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
+        }
+        self.by_inode.insert(place, follow.stream);
+        enqueue(&mut follow, &mut self.ready);
+        self.files.insert(follow.stream, follow);
+        Ok(())
+    }
+
+    /// Finds the entry of the checkpoint that this file continues, or that its inode belonged to.
+    fn claim(&self, follow: &Follow) -> io::Result<Option<Claim>> {
+        let id = &self.inputs[follow.input].shared.id;
+        let mut stale = None;
+        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
+            match compare(follow.file(), saved.progress.offset, &saved.progress.anchor)? {
+                Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
+                Likeness::Other => stale = Some(Claim::Replaces(saved.key())),
+            }
+        }
+        if stale.is_some() {
+            return Ok(stale);
+        }
+        // Copied, or moved to another file system: only with a whole kilobyte of proof, and only if the original is gone.
+        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.progress.offset >= 1024) {
+            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
+            if compare(follow.file(), saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
+                && find_inode(folder, &saved.inode)?.is_none()
+            {
+                return Ok(Some(Claim::Continues(saved.key())));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn resume(&mut self, follow: &mut Follow, claim: Claim, size: u64) -> io::Result<()> {
+        let reason = match claim {
+            Claim::Continues(key) => {
+                let Some(saved) = self.unclaimed.remove(&key) else { return Ok(()) };
+                follow.generation = saved.generation;
+                follow.shipped_path.clone_from(&saved.path);
+                follow.reread_below = size;
+                if !follow.resume_at(saved.progress.offset)? {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
+                }
+                self.announce(follow, saved).await;
+                "continued"
+            }
+            Claim::Replaces(key) => {
+                let Some(saved) = self.unclaimed.remove(&key) else { return Ok(()) };
+                let is_same_life = saved.inode.birth_ns == follow.inode.birth_ns;
+                follow.generation = if is_same_life { saved.generation + 1 } else { 0 };
+                let lost = saved.progress.offset.saturating_sub(size);
+                tracing::warn!(path = %follow.path.display(), offset = saved.progress.offset, size, lost,
+                    "file was truncated or its inode reused while the agent was down, reading from start");
+                self.control.send(Control::Forget(key)).await.ok(); // Closed only when the agent ends.
+                if is_same_life { "truncated" } else { "inode_reused" }
+            }
+        };
+        self.metrics.incarnations.with_label_values(&[reason]).inc();
+        Ok(())
+    }
+
+    /// `start: end`: what is there at the very first start is left alone, from the start of its last line on it is read.
+    async fn start_at_end(&mut self, follow: &mut Follow, size: u64) -> io::Result<()> {
+        self.metrics.incarnations.with_label_values(&["new"]).inc();
+        let from = size.saturating_sub(LAST_LINE_BYTES);
+        let bytes = usize::try_from(size - from).unwrap_or(usize::MAX);
+        let Some(last) = read_span(follow.file(), from, bytes)? else { return Ok(()) };
+        let Some(offset) = last_line_start(&last).map(|start| from + start as u64) else { return Ok(()) };
+        let Some(incarnation) = follow.incarnation(&self.agent)? else { return Ok(()) };
+        if follow.resume_at(offset)? {
+            let saved = self.saved(follow, incarnation);
+            self.announce(follow, saved).await;
+        }
+        Ok(())
+    }
+
+    /// Entries whose files match no glob any more: renamed while the agent was down, or gone.
+    async fn claim_renamed(&mut self) {
+        let unclaimed: Vec<_> = self.unclaimed.values().cloned().collect();
+        for saved in unclaimed {
+            let Some(input) = self.inputs.iter().position(|input| input.shared.id == saved.input) else { continue };
+            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
+            match find_inode(folder, &saved.inode) {
+                Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
+                Ok(None) => {
+                    tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
+                    self.unclaimed.remove(&saved.key());
+                    self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
+                }
+                Err(error) => {
+                    tracing::warn!(path = %saved.path, %error, "cannot look for this file, its offset is kept")
+                }
+            }
+        }
+    }
+
+    async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {
+        let followed = |file: &Follow| file.input == input && file.inode.may_be(&saved.inode);
+        if self.files.values().any(followed) {
+            // An older life of a file that is followed under its newer one.
+            self.unclaimed.remove(&saved.key());
+            self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
+            return;
+        }
+        let same = open(&path).and_then(|(file, _)| compare(&file, saved.progress.offset, &saved.progress.anchor));
+        if matches!(same, Ok(Likeness::Same | Likeness::SameTail)) {
+            tracing::info!(path = %path.display(), was = %saved.path, offset = saved.progress.offset, "renamed, reading on");
+            let inode = Inode { ..saved.inode };
+            if self.adopt(Seen { input, path, inode, size: 0 }).await {
+                // Not matched by a glob: it is read to its end and then let go.
+                self.files.values_mut().filter(|file| followed(file)).for_each(|file| file.is_listed = false);
+            }
+        }
+    }
+
+    /// Files that no listing shows: rotated away or deleted. They are read to their end first.
+    async fn look_after_unlisted(&mut self) {
+        let now = monotonic();
+        let mut done = Vec::new();
+        for file in self.files.values_mut().filter(|file| !file.is_listed) {
+            let Ok((size, names)) = file.stat() else { continue };
+            if size != file.offset {
+                enqueue(file, &mut self.ready);
+            }
+            let is_quiet = now.duration_since(file.changed) > CLOSE_INACTIVE;
+            if file.is_settled() && ((names == 0 && !file.is_queued) || (is_quiet && size == file.offset)) {
+                done.push((file.stream, names == 0));
+            }
+        }
+        for (stream, is_deleted) in done {
+            self.let_go(stream, is_deleted).await;
+        }
+    }
+
+    async fn let_go(&mut self, stream: StreamId, is_deleted: bool) {
+        let Some(file) = self.files.remove(&stream) else { return };
+        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        if is_deleted && file.source.is_some() {
+            self.control.send(Control::Leave { stream, end: file.offset }).await.ok(); // Closed only when the agent ends.
+        }
+    }
+
+    /// Queues the files that a notification names.
+    fn wake(&mut self, touched: &HashSet<PathBuf>) {
+        for file in self.files.values_mut().filter(|file| touched.contains(&file.path)) {
+            enqueue(file, &mut self.ready);
+        }
+    }
+
+    fn rewind(&mut self, rewind: &Rewind) {
+        let Some(file) = self.files.get_mut(&rewind.stream) else { return };
+        let path = file.path.display().to_string();
+        tracing::warn!(path, offset = rewind.progress.offset, from = file.offset, "not delivered, reading again");
+        match file.rewind(rewind.progress.offset, rewind.epoch) {
+            Ok(true) => {}                               // The next listing queues it: a pause before the second try.
+            Ok(false) => enqueue(file, &mut self.ready), // Its look will find it truncated.
+            Err(error) => tracing::warn!(path, %error, "cannot read again, tried at the next scan"),
+        }
+    }
+
+    /// Gives the next file its turn: one chunk. `None` when the later stages have ended, or on stop.
+    async fn turn(&mut self) -> Option<()> {
+        let Some(stream) = self.ready.pop_front() else { return Some(()) };
+        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
+        file.is_queued = false;
+        match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
+            Ok(Look::Lines(lines)) => {
+                enqueue(file, &mut self.ready);
+                self.ship(stream, lines).await?;
+            }
+            Ok(Look::More) => enqueue(file, &mut self.ready),
+            Ok(Look::End) => self.end_of(stream).await,
+            Ok(Look::Truncated) => self.truncated(stream).await,
+            Err(error) => tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed"),
+        }
+        tokio::task::yield_now().await;
+        Some(())
+    }
+
+    /// At the end of a deleted file nothing more will come.
+    async fn end_of(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        let Ok((size, 0)) = file.stat() else { return };
+        if !file.is_settled() {
+            return; // What is in flight may have to be read again; the next listing looks again.
+        }
+        if size > file.offset {
+            let lost = size - file.offset;
+            tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
+            self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
+        }
+        self.let_go(stream, true).await;
+    }
+
+    /// The file begins another life at 0, under the same inode.
+    async fn truncated(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        self.streams += 1;
+        let next = match file.reopened(StreamId(self.streams), monotonic()) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
+                return;
+            }
+        };
+        tracing::warn!(path = %file.path.display(), offset = file.offset, "file truncated, reading from start");
+        self.metrics.incarnations.with_label_values(&["truncated"]).inc();
+        self.let_go(stream, true).await;
+        self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
+        enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
+    }
+
+    /// Sends lines on, with their debt.
+    async fn ship(&mut self, stream: StreamId, lines: Lines) -> Option<()> {
+        let source = match self.source_of(stream).await {
+            Ok(source) => source?,
+            Err(error) => {
+                tracing::warn!(%error, "first line cannot be read again");
+                let file = self.files.get_mut(&stream)?;
+                file.resume_at(lines.start).ok(); // Still unreadable: the next look says so.
+                return Some(());
+            }
+        };
+        let file = self.files.get_mut(&stream)?;
+        let events = u32::try_from(lines.records.len()).unwrap_or(u32::MAX);
+        let charge = lines.buffer.len() + lines.records.len() * RECORD_OVERHEAD_BYTES;
+        let (epoch, seq, anchor) = (file.epoch, file.seq, file.anchor());
+        let (start, end, reread) = (lines.start, lines.end, lines.start < file.reread_below);
+        file.seq += 1;
+        let held = tokio::select! {
+            held = self.budget.take(charge) => held,
+            () = self.stop.stopped() => return None,
+        };
+        self.metrics.read.inc_by(events.into());
+        self.metrics.read_bytes.inc_by(end - start);
+        self.metrics.filtered.with_label_values(&["empty"]).inc_by(lines.empty);
+        self.metrics.read.inc_by(lines.empty);
+        self.metrics.truncated.inc_by(lines.truncated);
+        self.metrics.in_flight.add(events.into());
+        let debt = Debt { stream, epoch, seq, start, end, anchor, events, held };
+        let ack = Ack::new(debt, self.ledger.clone());
+        if lines.records.is_empty() {
+            ack.settle(); // Only empty lines.
+            return Some(());
+        }
+        let (buffer, records, read_at_ms) = (lines.buffer, lines.records, wall_ms());
+        let group = Group { source, epoch, buffer, records, read_at_ms, reread, ack };
+        service::failpoint::hit("agent-group-before-send");
+        tokio::select! {
+            sent = self.output.send(group) => sent.ok(),
+            () = self.stop.stopped() => None,
+        }
+    }
+
+    /// The source of a file's records; made when its first complete line is there.
+    async fn source_of(&mut self, stream: StreamId) -> io::Result<Option<Arc<Source>>> {
+        let Some(file) = self.files.get(&stream) else { return Ok(None) };
+        if let Some(source) = &file.source {
+            return Ok(Some(source.clone()));
+        }
+        let Some(incarnation) = file.incarnation(&self.agent)? else {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read"));
+        };
+        let mut saved = self.saved(file, incarnation);
+        saved.progress = Progress { offset: 0, anchor: event::Anchor::default() };
+        let Some(mut file) = self.files.remove(&stream) else { return Ok(None) };
+        self.announce(&mut file, saved).await;
+        let source = file.source.clone();
+        self.files.insert(stream, file);
+        Ok(source)
+    }
+
+    fn saved(&self, file: &Follow, incarnation: event::Incarnation) -> Saved {
+        Saved {
+            input: self.inputs[file.input].shared.id.clone(),
+            incarnation,
+            path: file.shipped_path.clone(),
+            inode: file.inode,
+            generation: file.generation,
+            progress: Progress { offset: file.offset, anchor: file.anchor() },
+        }
+    }
+
+    /// Opens the file's stream in the ledger, before its first group.
+    async fn announce(&self, file: &mut Follow, saved: Saved) {
+        let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
+        let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
+        file.source = Some(source.clone());
+        let (epoch, committed) = (file.epoch, file.committed.clone());
+        self.control.send(Control::Open { saved, source, epoch, committed }).await.ok(); // Closed only when the agent ends.
+    }
+}
+
+/// What an entry of the checkpoint means for a file.
+enum Claim {
+    /// It is the file: read on.
+    Continues(Key),
+    /// It had the file's inode, but its content is gone.
+    Replaces(Key),
+}
+
+fn enqueue(file: &mut Follow, ready: &mut VecDeque<StreamId>) {
+    if !std::mem::replace(&mut file.is_queued, true) {
+        ready.push_back(file.stream);
+    }
+}

@@ -1,0 +1,88 @@
+//! Source → record key. Pure: a template over what all records of a file share, so it is made once a group.
+
+use anyhow::bail;
+use event::Source;
+
+/// A compiled key template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    HostName,
+    FilePath,
+    InputId,
+}
+
+/// Field names a key may use.
+const FIELDS: &[(&str, Part)] =
+    &[("host.name", Part::HostName), ("input.id", Part::InputId), ("log.file.path", Part::FilePath)];
+
+impl Template {
+    /// Parses `literal{field}literal…`. Errors name what was wrong and what exists.
+    pub(crate) fn new(text: &str) -> anyhow::Result<Self> {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((literal, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else { bail!("{text:?} has \"{{\" without \"}}\"") };
+            let Some((_, field)) = FIELDS.iter().find(|(known, _)| *known == name) else {
+                let known: Vec<_> = FIELDS.iter().map(|(known, _)| *known).collect();
+                bail!("{text:?} uses {{{name}}}; a key can use {}", known.join(", "));
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            parts.push(field.clone());
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+
+    /// Writes the key of a source's records into `key`.
+    pub(crate) fn render(&self, host: &str, source: &Source, key: &mut String) {
+        key.clear();
+        for part in &self.0 {
+            key.push_str(match part {
+                Part::Literal(text) => text,
+                Part::HostName => host,
+                Part::FilePath => &source.path,
+                Part::InputId => &source.input.id,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Incarnation, Input, StreamId};
+    use std::sync::Arc;
+
+    #[track_caller]
+    fn check(template: &str, expected: &str) {
+        let input = Arc::new(Input { id: "nginx".into(), ..Input::default() });
+        let source = Source::new(StreamId(1), input, "/var/log/a.log".into(), Incarnation(1), 0);
+        let mut key = "old".to_owned();
+        Template::new(template).expect("parses").render("web-01", &source, &mut key);
+        assert_eq!(key, expected);
+    }
+
+    #[test]
+    fn a_key_is_made_of_fields_and_literals() {
+        check("{host.name}/{log.file.path}", "web-01//var/log/a.log");
+        check("{host.name}", "web-01");
+        check("a-{input.id}-b", "a-nginx-b");
+        check("fixed", "fixed");
+        check("", "");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_filled_is_refused() {
+        assert!(Template::new("{host.name").is_err());
+        let error = Template::new("{message}").expect_err("is refused").to_string();
+        assert!(error.contains("{message}") && error.contains("log.file.path"), "{error}");
+    }
+}
