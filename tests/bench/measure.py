@@ -84,19 +84,22 @@ def main():
     begun, first = time.monotonic(), None
     wall = time.time()
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    done = 0
+    done, ended = 0, None
     while done < lines and time.monotonic() - begun < LIMIT_S:
         done = count()
         if done and first is None:
             first = time.monotonic() - begun
-        if process.poll() is not None and done < lines:
-            time.sleep(1)  # kcat ends by itself; its last batch may be on its way to the count, not to the topic.
-            done = count()
+        if ended is None:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                ended = usage  # kcat ends by itself, having delivered all: one more count sees it.
+                process.returncode = os.waitstatus_to_exitcode(status)
+        elif done < lines:
             break
         if done < lines:
             time.sleep(LOOK_EVERY_S)
     took = time.monotonic() - begun
-    if process.poll() is None:
+    if ended is None:
         pids = tree(process.pid)
         used, memory = cpu_s(pids), rss_mb(pids)
         os.killpg(process.pid, signal.SIGTERM)
@@ -106,9 +109,7 @@ def main():
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     else:
-        import resource
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # Includes the counting; see CPU_BY_TIME for short-lived programs.
-        used, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+        used, memory = ended.ru_utime + ended.ru_stime, ended.ru_maxrss * 1024 / 1e6
     if kind == "indexer" and done:
         first = max(in_sink(where[0])["first_ms"] / 1000 - wall, 0)
     print(json.dumps({

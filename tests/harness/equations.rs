@@ -49,6 +49,21 @@ impl Metrics {
         self.sum(name).map_or(0, |value| value as u64)
     }
 
+    /// How many events the agent counted as `what`: `acknowledged`, `returned` …
+    pub fn agent(&self, what: &str) -> u64 {
+        self.total(&format!("{}_{what}_total", AGENT.0))
+    }
+
+    /// How many events the indexer counted as `what`: `indexed`, `duplicate` …
+    pub fn indexer(&self, what: &str) -> u64 {
+        self.total(&format!("{}_{what}_total", INDEXER.0))
+    }
+
+    /// Events between input and outcome now, in the process that has either family.
+    pub fn in_flight(&self) -> Option<f64> {
+        [AGENT.0, INDEXER.0].iter().find_map(|family| self.sum(&format!("{family}_in_flight")))
+    }
+
     /// The agent's equation; `Err` shows both sides.
     pub fn agent_balances(&self) -> Result<(), String> {
         self.balances(AGENT)

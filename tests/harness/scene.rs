@@ -176,14 +176,14 @@ impl Scene {
             wait::wait_for("the agent's equation", limit, || {
                 let metrics = agent.metrics().map_err(|error| error.to_string())?;
                 metrics.agent_balances()?;
-                idle(metrics.sum("tailrace_agent_events_in_flight"))
+                idle(metrics.in_flight())
             });
         }
         if let Some(indexer) = indexer {
             wait::wait_for("the indexer's equation", limit, || {
                 let metrics = indexer.metrics().map_err(|error| error.to_string())?;
                 metrics.indexer_balances()?;
-                idle(metrics.sum("tailrace_indexer_events_in_flight"))
+                idle(metrics.in_flight())
             });
         }
     }

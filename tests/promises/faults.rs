@@ -61,7 +61,7 @@ fn every_kind_of_bad_answer_ends_in_one_copy_of_each_document() {
     scene.check_equations(None, Some(&indexer));
     // Stored before the connection broke, then sent again: the second copy was a conflict, and a success.
     let metrics = indexer.metrics().expect("the indexer has metrics");
-    assert!(metrics.sum("tailrace_indexer_events_duplicate_total").unwrap_or(0.0) > 0.0, "no conflict was counted");
+    assert!(metrics.indexer("duplicate") > 0, "no conflict was counted");
     assert_eq!(scene.cluster.count(&scene.dead_topic).expect("the broker answers"), 0, "nothing is a dead letter");
 }
 
@@ -125,7 +125,7 @@ fn a_refused_document_is_a_dead_letter_with_its_cause_and_stops_nothing() {
     });
     assert!(cause, "a dead letter says why: {dead:?}");
     let metrics = indexer.metrics().expect("the indexer has metrics");
-    assert_eq!(metrics.total("tailrace_indexer_events_dead_lettered_total"), 2);
+    assert_eq!(metrics.indexer("dead_lettered"), 2);
 }
 
 #[test]

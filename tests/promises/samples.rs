@@ -75,8 +75,7 @@ fn whole_way(name: &str, logs: &[PathBuf], pipeline: Option<&str>) -> Outcome {
     scene.check_equations(Some(&agent), Some(&indexer));
     let documents = scene.node.documents(&scene.index).expect("the index reads back");
     let dead = scene.cluster.read_all(&scene.dead_topic).expect("the topic reads back");
-    let counted =
-        indexer.metrics().expect("the indexer has metrics").total("tailrace_indexer_events_dead_lettered_total");
+    let counted = indexer.metrics().expect("the indexer has metrics").indexer("dead_lettered");
     assert_eq!(dead.len() as u64, counted, "dead letters and their counter");
     eprintln!(
         "figures samples: {name}: {} lines, {} documents, {} dead letters",
