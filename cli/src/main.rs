@@ -1,2 +1,59 @@
-//! placeholder
-fn main() {}
+//! The program `tailrace`: one command a file; daemons are wired here from the libraries.
+
+mod agent;
+mod indexer;
+
+mod check;
+
+use clap::Parser;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code of a configuration that cannot be used.
+const BAD_CONFIG: u8 = 2;
+
+/// Ships logs: files → Kafka → Elasticsearch or OpenSearch. Nothing is lost, nothing is stored twice.
+///
+/// The agent runs on every host that writes logs and produces each line to Kafka; the indexer reads Kafka, parses with
+/// ingest pipelines and writes documents. Start with `tailrace check -c FILE` and the examples in deploy/.
+///
+/// Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong; 3 stopped before everything in
+/// flight was acknowledged (it is read again after the next start); 130 a second signal ended it at once.
+#[derive(Debug, Parser)]
+#[command(name = "tailrace", version = version(), propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Follows log files and produces their lines to Kafka
+    Agent(agent::Options),
+    /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
+    Indexer(indexer::Options),
+    /// Says what is wrong with a configuration, as file:line:column
+    Check(check::Options),
+}
+
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (librdkafka {})", env!("CARGO_PKG_VERSION"), service::kafka::version()));
+    &VERSION
+}
+
+fn main() -> ExitCode {
+    let ended = service::failpoint::setup().and_then(|()| match Cli::parse().command {
+        Command::Agent(options) => agent::run(&options),
+        Command::Indexer(options) => indexer::run(&options),
+        Command::Check(options) => check::run(&options),
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("tailrace: {error:#}");
+        let is_config = error.is::<service::load::ConfigError>() || error.is::<check::Unusable>();
+        ExitCode::from(if is_config { BAD_CONFIG } else { 1 })
+    })
+}

@@ -1,0 +1,136 @@
+//! `tailrace agent`: files → Kafka, until it is told to stop.
+
+use crate::check::Unusable;
+use agent::{AgentConfig, AgentMetrics, InputConfig};
+use anyhow::Context as _;
+use serde::Deserialize;
+use service::health::Health;
+use service::load::ByteSize;
+use service::logs::LogConfig;
+use service::metrics::Registry;
+use service::stop::Stop;
+use shipper::{Drained, KafkaConfig, ShipperConfig, ShipperMetrics};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Exit code when time ran out before everything in flight was acknowledged; it is read again after the next start.
+const UNFINISHED: u8 = 3;
+
+/// Follows log files and produces their lines to Kafka.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The configuration file (see deploy/agent.example.yaml).
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// The whole of `agent.yaml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentFile {
+    /// `host.name` and agent id, stable over restarts. Default: the machine's host name.
+    #[serde(default)]
+    name: Option<String>,
+    /// Folder of the checkpoint; one agent each. Default `/var/lib/tailrace`.
+    #[serde(default = "state_dir")]
+    state_dir: PathBuf,
+    /// Bytes in flight between file and acknowledgement. Default 64 MiB.
+    #[serde(default = "memory")]
+    memory: ByteSize,
+    /// What to follow.
+    inputs: Vec<InputConfig>,
+    /// Where to.
+    kafka: KafkaConfig,
+    /// The endpoint for metrics and health.
+    #[serde(default)]
+    metrics: MetricsConfig,
+    /// Format and level of the program's own log.
+    #[serde(default)]
+    log: LogConfig,
+    /// Longest wait for acknowledgements when the program is told to stop. Default `10s`.
+    #[serde(default = "drain_timeout", with = "service::load::duration")]
+    drain_timeout: Duration,
+}
+
+/// YAML: `metrics`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricsConfig {
+    /// A loopback address; port 0: any free one, told in the log. Default `127.0.0.1:9601`.
+    #[serde(default = "listen")]
+    listen: String,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { listen: listen() }
+    }
+}
+
+fn state_dir() -> PathBuf {
+    "/var/lib/tailrace".into()
+}
+
+fn memory() -> ByteSize {
+    ByteSize(64 * 1024 * 1024)
+}
+
+fn listen() -> String {
+    "127.0.0.1:9601".into()
+}
+
+fn drain_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl AgentFile {
+    /// Everything compiled. Errors: what the file asks for cannot be done, as [`Unusable`].
+    pub(crate) fn compile(&self) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
+        let name = match &self.name {
+            Some(name) if name.is_empty() => return Err(Unusable::new("name: it is empty")),
+            Some(name) => name.clone(),
+            None => host_name()?,
+        };
+        let unusable = |error: anyhow::Error| Unusable::new(&format!("{error:#}"));
+        let inputs = agent::inputs(&self.inputs).map_err(unusable)?;
+        let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
+        let memory = usize::try_from(self.memory.0)?;
+        Ok((AgentConfig { name, state_dir: self.state_dir.clone(), memory, inputs }, shipper))
+    }
+}
+
+fn host_name() -> anyhow::Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host name; set name")?;
+    Ok(name.trim().to_owned())
+}
+
+/// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let file: AgentFile = service::load::read_config(&options.config)?;
+    let (agent_config, shipper_config) = file.compile().with_context(|| options.config.display().to_string())?;
+    service::logs::init(&file.log)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("io").enable_all().build()?;
+    let _inside = runtime.enter();
+    let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
+    service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), stop.clone())?;
+    tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
+
+    let metrics = ShipperMetrics::new(&registry);
+    let (output, shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
+    let agent = agent::start(agent_config, output, AgentMetrics::new(&registry), health.clone(), stop)?;
+    health.ready(true);
+    let drained = shipper.join();
+    agent.join();
+    Ok(match drained {
+        Drained::All => {
+            tracing::info!("drained");
+            ExitCode::SUCCESS
+        }
+        Drained::Some => {
+            tracing::error!("not drained in time; the rest is read again after the next start");
+            ExitCode::from(UNFINISHED)
+        }
+    })
+}
