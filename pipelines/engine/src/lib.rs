@@ -1,1 +1,30 @@
-//! placeholder
+//! Elasticsearch ingest pipelines, outside Elasticsearch: a [`Library`] of pipeline files, whose [`Pipeline`]s change
+//! one [`event::Event`] at a time. No I/O but the reading of pipeline files, no clock, no lock.
+//!
+//! A real node's `_ingest/pipeline/_simulate` is the judge of what a processor does.
+
+pub mod cases;
+mod date;
+pub mod failure;
+pub mod grok;
+mod library;
+mod options;
+mod pipeline;
+mod processors;
+mod registry;
+mod template;
+mod text;
+mod yaml;
+
+pub use failure::{Failure, Problem};
+pub use library::{Library, LoadError};
+pub use pipeline::{Flow, Outcome, Pipeline, Run, Step};
+pub use registry::names as processor_names;
+
+/// Milliseconds since 1970 of an RFC 3339 time such as `2024-01-02T03:04:05Z`.
+///
+/// Errors: what is wrong with the text.
+pub fn parse_now(text: &str) -> Result<i64, String> {
+    let timestamp: jiff::Timestamp = text.parse().map_err(|error| format!("{text} is no RFC 3339 time: {error}"))?;
+    Ok(timestamp.as_millisecond())
+}

@@ -160,6 +160,13 @@ impl FieldPath {
         })
     }
 
+    fn cannot_set(&self, element: &Element, parent: &Value) -> PathError {
+        self.no_members(match parent {
+            Value::Null => format!("set [{}] with null parent", element.key),
+            other => format!("set [{}] with parent object of type [{}]", element.key, other.java_class()),
+        })
+    }
+
     fn step<'v>(&self, value: &'v Value, element: &Element) -> Result<&'v Value, PathError> {
         match value {
             Value::Object(object) => object.get(&element.key).ok_or_else(|| self.missing(element)),
@@ -254,13 +261,30 @@ impl Event {
                 let at = path.index(last, array.len())?;
                 array[at] = value;
             }
-            Value::Null => return Err(path.no_members(format!("set [{}] with null parent", last.key))),
-            other => {
-                let class = other.java_class();
-                return Err(path.no_members(format!("set [{}] with parent object of type [{class}]", last.key)));
-            }
+            other => return Err(path.cannot_set(last, other)),
         }
         Ok(())
+    }
+
+    /// Whether [`Event::set`] would succeed. Makes nothing.
+    pub fn can_set(&self, path: &FieldPath) -> Result<(), PathError> {
+        let (first, rest) = path.first_rest();
+        let Some((last, between)) = rest.split_last() else { return Ok(()) };
+        let Some(mut parent) = path.start(self).get(&first.key) else { return Ok(()) };
+        for element in between {
+            parent = match parent {
+                Value::Object(object) => match object.get(&element.key) {
+                    Some(value) => value,
+                    None => return Ok(()), // From here on everything is made.
+                },
+                other => path.step(other, element)?,
+            };
+        }
+        match parent {
+            Value::Object(_) => Ok(()),
+            Value::Array(array) => path.index(last, array.len()).map(|_| ()),
+            other => Err(path.cannot_set(last, other)),
+        }
     }
 
     /// Takes the value at `path` out.
@@ -340,6 +364,16 @@ mod tests {
         assert_eq!(event.set(&path("a.b.0"), Value::Int(6)), Ok(()));
         assert_eq!(event.remove(&path("a.b.1")), Ok(Value::Int(2)));
         assert_eq!(event.get(&path("a.b")), Some(&Value::Array(vec![Value::Int(6)])));
+    }
+
+    #[test]
+    fn can_set_says_what_set_would_say() {
+        for text in
+            ["x", "x.y", "a.b.0", "a.b.7", "a.b.x", "a.n.x", "a.n.x.y", "t.x", "a.b.0.c", "a.b.1.c", "a.b.0.z.y"]
+        {
+            let mut changed = event();
+            assert_eq!(changed.can_set(&path(text)), changed.set(&path(text), Value::Null), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! Why a step could not do its work: the type and text that Elasticsearch's ingest node would give.
+
+use event::path::PathError;
+use std::fmt;
+
+/// Type name of most failures: what Elasticsearch calls Java's `IllegalArgumentException`.
+pub const ILLEGAL_ARGUMENT: &str = "illegal_argument_exception";
+/// Type name of a text that is no number.
+pub const NUMBER_FORMAT: &str = "number_format_exception";
+
+/// What went wrong in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Elasticsearch's type name.
+    pub kind: &'static str,
+    /// Elasticsearch's text.
+    pub reason: String,
+    /// Text of the innermost cause, where it is another: `_ingest.on_failure_message` shows that one.
+    pub cause: Option<String>,
+}
+
+impl Problem {
+    /// An [`ILLEGAL_ARGUMENT`] without a deeper cause. Boxed: failures are rare, results are many.
+    pub fn new(reason: impl Into<String>) -> Box<Self> {
+        Box::new(Self { kind: ILLEGAL_ARGUMENT, reason: reason.into(), cause: None })
+    }
+
+    /// An [`ILLEGAL_ARGUMENT`] that wraps another exception.
+    pub fn caused(reason: impl Into<String>, cause: impl Into<String>) -> Box<Self> {
+        Box::new(Self { kind: ILLEGAL_ARGUMENT, reason: reason.into(), cause: Some(cause.into()) })
+    }
+}
+
+impl From<PathError> for Box<Problem> {
+    fn from(error: PathError) -> Self {
+        Problem::new(error.to_string())
+    }
+}
+
+/// A document that a pipeline could not finish, and nothing handled that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Elasticsearch's type name, such as `illegal_argument_exception`.
+    pub kind: &'static str,
+    /// What was wrong, with the value that was wrong.
+    pub reason: String,
+    /// Text of the innermost cause, where it is another.
+    pub cause: Option<String>,
+    /// Type of the processor that failed.
+    pub processor: &'static str,
+    /// Its tag.
+    pub tag: Option<String>,
+    /// The pipeline it belongs to.
+    pub pipeline: String,
+}
+
+impl Failure {
+    /// What `_ingest.on_failure_message` says: the innermost cause.
+    pub fn message(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.reason)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in processor {} of pipeline {}: {}", self.kind, self.processor, self.pipeline, self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}

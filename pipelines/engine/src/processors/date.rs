@@ -1,0 +1,112 @@
+//! `date`: a text into the time it says, written as `@timestamp`.
+
+use crate::date::format::Format;
+use crate::date::pattern::{self, Item};
+use crate::date::read::Defaults;
+use crate::date::{Zone, write, year_at};
+use crate::failure::Problem;
+use crate::options::{Options, Wrong};
+use crate::pipeline::{Flow, Run, Step};
+use crate::template::Template;
+use crate::text::java_text;
+use compact_str::CompactString;
+use event::{Event, FieldPath, Value};
+use std::borrow::Cow;
+
+pub(crate) const OPTIONS: &[&str] = &["field", "formats", "locale", "output_format", "target_field", "timezone"];
+
+/// What nearly every pipeline leaves as it is.
+const DEFAULT_OUTPUT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSSXXX";
+
+#[derive(Debug)]
+struct Date {
+    field: FieldPath,
+    formats: Vec<Format>,
+    zone: WhichZone,
+    target: FieldPath,
+    /// `None` is the default, which has a writer of its own.
+    output: Option<Vec<Item>>,
+}
+
+#[derive(Debug)]
+enum WhichZone {
+    Fixed(Zone),
+    Rendered(Template),
+}
+
+pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
+    let field = options.path("field")?;
+    let formats = options.texts("formats")?;
+    if formats.is_empty() {
+        return Err("[formats] required property is missing".to_owned());
+    }
+    let formats: Result<Vec<_>, _> = formats.iter().map(|format| Format::parse(format)).collect();
+    let formats = formats.map_err(|wrong| format!("[formats] {wrong}"))?;
+    check_locale(options.text_if_set("locale")?.as_deref())?;
+    let zone = match options.text_if_set("timezone")? {
+        None => WhichZone::Fixed(Zone::UTC),
+        Some(text) => match options.template("timezone", &text)?.into_constant() {
+            Ok(id) => WhichZone::Fixed(Zone::parse(&id).map_err(|wrong| format!("[timezone] {wrong}"))?),
+            Err(template) => WhichZone::Rendered(template),
+        },
+    };
+    let target = match options.text_if_set("target_field")? {
+        Some(text) => options.parse_path("target_field", &text)?,
+        None => options.parse_path("target_field", "@timestamp")?,
+    };
+    let output = match options.text_if_set("output_format")?.as_deref() {
+        None | Some(DEFAULT_OUTPUT) => None,
+        Some(text) => Some(pattern::parse(text).map_err(|wrong| format!("[output_format] {wrong}"))?),
+    };
+    Ok(Box::new(Date { field, formats, zone, target, output }))
+}
+
+fn check_locale(locale: Option<&str>) -> Result<(), Wrong> {
+    let Some(locale) = locale else { return Ok(()) };
+    let language = locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+    match language.as_str() {
+        "en" | "english" | "root" | "" => Ok(()),
+        _ => Err(format!("[locale] {locale} is not supported: month and day names are read in English only")),
+    }
+}
+
+impl Step for Date {
+    fn apply(&self, event: &mut Event, run: &Run<'_>) -> Result<Flow, Box<Problem>> {
+        let text: Cow<'_, str> = match event.resolve(&self.field)? {
+            Value::Text(text) => Cow::Borrowed(text.as_str()),
+            other => Cow::Owned(String::from(java_text(other))),
+        };
+        let rendered;
+        let zone = match &self.zone {
+            WhichZone::Fixed(zone) => zone,
+            WhichZone::Rendered(template) => {
+                rendered = Zone::parse(&template.render(event))
+                    .map_err(|unknown| Problem::caused(format!("unable to parse date [{text}]"), unknown))?;
+                &rendered
+            }
+        };
+        let defaults = Defaults { zone, year: year_at(run.now_ms) };
+        let mut first_problem = None;
+        let mut stamp = None;
+        for format in &self.formats {
+            // As the original: all are tried, and the last that fits wins.
+            match format.read(&text, &defaults) {
+                Ok(read) => stamp = Some(read),
+                Err(problem) => {
+                    first_problem.get_or_insert(problem);
+                }
+            }
+        }
+        let Some(stamp) = stamp else {
+            let cause = first_problem.map(|(problem, cause)| cause.unwrap_or(problem)).unwrap_or_default();
+            return Err(Problem::caused(format!("unable to parse date [{text}]"), cause));
+        };
+        let mut out = CompactString::default();
+        match &self.output {
+            None => write::default_format(&stamp.local(), stamp.offset, &mut out),
+            Some(items) => write::write(items, &stamp, &mut out),
+        }
+        event.set(&self.target, Value::Text(out))?;
+        Ok(Flow::Continue)
+    }
+}

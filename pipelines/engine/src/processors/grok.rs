@@ -1,0 +1,103 @@
+//! `grok`: fields out of a text by named patterns.
+
+use crate::failure::{NUMBER_FORMAT, Problem};
+use crate::grok::{Bank, Capture, Ecs, Grok, Kind};
+use crate::options::{Options, Wrong, text_at};
+use crate::pipeline::{Flow, Run, Step};
+use crate::processors::convert::{java_double, java_float, no_float, no_number};
+use compact_str::CompactString;
+use event::{Event, FieldPath, Value};
+
+pub(crate) const OPTIONS: &[&str] =
+    &["ecs_compatibility", "field", "ignore_missing", "pattern_definitions", "patterns", "trace_match"];
+
+#[derive(Debug)]
+struct GrokStep {
+    field: FieldPath,
+    grok: Grok,
+    ignore_missing: bool,
+    /// Where the number of the pattern that matched goes, if it is wanted.
+    trace: Option<FieldPath>,
+}
+
+pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
+    let field = options.path("field")?;
+    let patterns = options.texts("patterns")?;
+    if patterns.is_empty() {
+        return Err("[patterns] List of patterns must not be empty".to_owned());
+    }
+    let ecs = match options.text_if_set("ecs_compatibility")?.as_deref() {
+        None | Some("disabled") => Ecs::Disabled,
+        Some("v1") => Ecs::V1,
+        Some(other) => {
+            return Err(format!("[ecs_compatibility] unsupported mode '{other}', there are: disabled, v1"));
+        }
+    };
+    let mut bank = Bank::stock(ecs);
+    match options.take("pattern_definitions") {
+        None => {}
+        Some(Value::Object(definitions)) => {
+            for (name, definition) in definitions {
+                let Value::Text(definition) = definition else {
+                    return Err(format!("[pattern_definitions] {name} is not a string"));
+                };
+                bank.define(&name, &definition);
+            }
+        }
+        Some(other) => {
+            return Err(format!("[pattern_definitions] property isn't a map, but of type [{}]", other.java_class()));
+        }
+    }
+    let grok = Grok::new(&bank, &patterns).map_err(|wrong| format!("[patterns] {wrong}"))?;
+    for capture in grok.captures() {
+        if capture.field.is_ingest() {
+            options.writes_ingest();
+        }
+    }
+    let ignore_missing = options.flag("ignore_missing", false)?;
+    let trace = match options.flag("trace_match", false)? {
+        true => Some(options.parse_path("trace_match", "_ingest._grok_match_index")?),
+        false => None,
+    };
+    Ok(Box::new(GrokStep { field, grok, ignore_missing, trace }))
+}
+
+impl Step for GrokStep {
+    fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
+        let Some(text) = text_at(event, &self.field, self.ignore_missing)? else { return Ok(Flow::Continue) };
+        // The text is needed while fields are set, one of which may be itself. Its clone costs no more than a copy.
+        let text = text.clone();
+        let mut failed = None;
+        let matched = self.grok.match_text(&text, |capture, part| {
+            if failed.is_none()
+                && let Err(problem) = set(event, capture, part)
+            {
+                failed = Some(problem);
+            }
+        });
+        if let Some(problem) = failed {
+            return Err(problem);
+        }
+        let Some(nth) = matched else {
+            return Err(Problem::new(format!("Provided Grok expressions do not match field value: [{text}]")));
+        };
+        if let Some(trace) = &self.trace {
+            event.set(trace, Value::Text(CompactString::from(nth.to_string())))?;
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+fn set(event: &mut Event, capture: &Capture, part: &str) -> Result<(), Box<Problem>> {
+    let number = |cause: String| Box::new(Problem { kind: NUMBER_FORMAT, reason: cause, cause: None });
+    let value = match capture.kind {
+        Kind::Text => Value::from(part),
+        Kind::Int => Value::Int(part.parse().map_err(|_| number(no_number(part)))?),
+        Kind::Long => Value::Long(part.parse().map_err(|_| number(no_number(part)))?),
+        Kind::Float => Value::Float(java_float(part).ok_or_else(|| number(no_float(part)))?),
+        Kind::Double => Value::Double(java_double(part).ok_or_else(|| number(no_float(part)))?),
+        Kind::Boolean => Value::Bool(part.eq_ignore_ascii_case("true")),
+    };
+    event.set(&capture.field, value)?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! `remove`: fields out of the document, or all but some.
+
+use crate::failure::Problem;
+use crate::options::{Options, Wrong, missing};
+use crate::pipeline::{Flow, Run, Step};
+use crate::template::{Field, Template};
+use compact_str::CompactString;
+use event::path::PathError;
+use event::{Event, Object, Value};
+
+pub(crate) const OPTIONS: &[&str] = &["exclude_field", "field", "ignore_missing", "keep"];
+
+#[derive(Debug)]
+enum Remove {
+    Fields { fields: Vec<Field>, ignore_missing: bool },
+    AllBut { keep: Vec<Template> },
+}
+
+pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
+    let ignore_missing = options.flag("ignore_missing", false)?;
+    let fields = options.one_or_more("field")?;
+    let mut keep = options.one_or_more("keep")?;
+    keep.extend(options.one_or_more("exclude_field")?); // OpenSearch's name of it.
+    match (fields.is_empty(), keep.is_empty()) {
+        (true, true) => Err(missing("field")),
+        (false, false) => Err("[keep] and [field] cannot both be used in the same processor".to_owned()),
+        (false, true) => {
+            let fields: Result<_, _> = fields.iter().map(|field| options.parse_field("field", field)).collect();
+            Ok(Box::new(Remove::Fields { fields: fields?, ignore_missing }))
+        }
+        (true, false) => {
+            let keep: Result<_, _> = keep.iter().map(|field| options.template("keep", field)).collect();
+            Ok(Box::new(Remove::AllBut { keep: keep? }))
+        }
+    }
+}
+
+impl Step for Remove {
+    fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
+        match self {
+            Self::Fields { fields, ignore_missing } => {
+                for field in fields {
+                    remove_one(field, *ignore_missing, event)?;
+                }
+            }
+            Self::AllBut { keep } => {
+                let keep: Vec<_> = keep.iter().map(|template| template.render(event)).collect();
+                keep_only(&mut event.source, "", &keep);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+fn remove_one(field: &Field, ignore_missing: bool, event: &mut Event) -> Result<(), Box<Problem>> {
+    let path = match field.path(event) {
+        Ok(path) if event.has(&path) => path,
+        _ if ignore_missing => return Ok(()),
+        Ok(path) => return Err(Problem::new(format!("field [{path}] doesn't exist"))),
+        Err(PathError::Empty) => return Err(Problem::new("field path cannot be null nor empty")),
+        Err(error) => return Err(error.into()),
+    };
+    event.remove(&path)?;
+    Ok(())
+}
+
+/// Removes every member whose path is neither kept, nor on the way to what is kept, nor inside of it.
+fn keep_only(object: &mut Object, prefix: &str, keep: &[CompactString]) {
+    object.retain(|key, value| {
+        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let inside = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        if keep.iter().any(|kept| *kept == path || inside(kept, &path)) {
+            return true;
+        }
+        let leads = keep.iter().any(|kept| inside(&path, kept));
+        if let (true, Value::Object(inner)) = (leads, value) {
+            keep_only(inner, &path, keep);
+        }
+        leads
+    });
+}

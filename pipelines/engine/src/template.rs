@@ -1,0 +1,219 @@
+//! Mustache templates in options: `{{a.b}}` and `{{{a.b}}}` with the document as their context.
+//!
+//! Variables only, as in published pipelines; sections, partials and comments are refused when a pipeline is loaded.
+
+use crate::text::java_text;
+use compact_str::CompactString;
+use event::path::PathError;
+use event::{Event, FieldPath, Value};
+use std::borrow::Cow;
+
+/// How `{{x}}` escapes; `{{{x}}}` and `{{&x}}` never do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escape {
+    /// As inside a JSON string: Elasticsearch's default.
+    Json,
+    /// Not at all.
+    Plain,
+    /// As in an HTML form.
+    Form,
+}
+
+/// A text with holes.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    parts: Vec<Part>,
+    escape: Escape,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Text(CompactString),
+    Field { path: Option<FieldPath>, raw: bool },
+}
+
+/// A field that an option names: known when the pipeline is loaded, or a template.
+#[derive(Debug, Clone)]
+pub(crate) enum Field {
+    Fixed(FieldPath),
+    Rendered(Template),
+}
+
+impl Field {
+    /// The path for this event.
+    pub(crate) fn path(&self, event: &Event) -> Result<Cow<'_, FieldPath>, PathError> {
+        match self {
+            Self::Fixed(path) => Ok(Cow::Borrowed(path)),
+            Self::Rendered(template) => FieldPath::new(&template.render(event)).map(Cow::Owned),
+        }
+    }
+}
+
+impl Template {
+    /// Parses `text`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            if !before.is_empty() {
+                parts.push(Part::Text(before.into()));
+            }
+            let (raw, close, after) = match after.strip_prefix('{') {
+                Some(after) => (true, "}}}", after),
+                None => (false, "}}", after),
+            };
+            let (name, after) =
+                after.split_once(close).ok_or_else(|| format!("template [{text}] has no closing {close}"))?;
+            parts.push(hole(name.trim(), raw, text)?);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.into()));
+        }
+        Ok(Self { parts, escape: Escape::Json })
+    }
+
+    /// The same template with another escape.
+    pub(crate) fn with_escape(self, escape: Escape) -> Self {
+        Self { escape, ..self }
+    }
+
+    /// The text, if it has no holes.
+    pub(crate) fn into_constant(self) -> Result<CompactString, Self> {
+        match self.parts.as_slice() {
+            [] => Ok(CompactString::default()),
+            [Part::Text(text)] => Ok(text.clone()),
+            _ => Err(self),
+        }
+    }
+
+    /// True if a hole reads `_ingest`.
+    pub(crate) fn uses_ingest(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field { path: Some(path), .. } if path.is_ingest()))
+    }
+
+    /// Fills the holes. A field that is missing or null leaves nothing.
+    pub(crate) fn render(&self, event: &Event) -> CompactString {
+        let mut out = CompactString::default();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Field { path: None, .. } => {}
+                Part::Field { path: Some(path), raw } => match event.get(path) {
+                    None | Some(Value::Null) => {}
+                    Some(Value::Text(text)) if *raw => out.push_str(text),
+                    Some(value) if *raw => out.push_str(&java_text(value)),
+                    Some(value) => self.escaped(&java_text(value), &mut out),
+                },
+            }
+        }
+        out
+    }
+
+    fn escaped(&self, text: &str, out: &mut CompactString) {
+        match self.escape {
+            Escape::Plain => out.push_str(text),
+            Escape::Json => {
+                let mut json = Vec::new();
+                event::document::write_text(text, &mut json);
+                let inside = json.get(1..json.len() - 1).unwrap_or_default();
+                out.push_str(&String::from_utf8_lossy(inside));
+            }
+            Escape::Form => {
+                for byte in text.bytes() {
+                    match byte {
+                        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => {
+                            out.push(char::from(byte))
+                        }
+                        b' ' => out.push('+'),
+                        _ => out.push_str(&format!("%{byte:02X}")),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn hole(name: &str, raw: bool, text: &str) -> Result<Part, String> {
+    let (name, raw) = name.strip_prefix('&').map_or((name, raw), |name| (name.trim(), true));
+    if name.starts_with(['#', '/', '^', '!', '>', '<', '=', '$']) {
+        return Err(format!(
+            "template [{text}]: only variables such as {{{{a.b}}}} can stand in a template, not [{name}]"
+        ));
+    }
+    // A name that can't be a path names nothing, as in Mustache.
+    Ok(Part::Field { path: FieldPath::new(name).ok(), raw })
+}
+
+/// A value with templates in it: the `value` of `set` and `append`.
+#[derive(Debug, Clone)]
+pub(crate) enum ValueSource {
+    Constant(Value),
+    Rendered(Template),
+    List(Vec<ValueSource>),
+    Map(Vec<(ValueSource, ValueSource)>),
+}
+
+impl ValueSource {
+    /// Parses every text in `value`; `parse` makes a template of one.
+    pub(crate) fn parse(value: Value, parse: &dyn Fn(&str) -> Result<Template, String>) -> Result<Self, String> {
+        Ok(match value {
+            Value::Text(text) => match parse(&text)?.into_constant() {
+                Ok(text) => Self::Constant(Value::Text(text)),
+                Err(template) => Self::Rendered(template),
+            },
+            Value::Array(values) => {
+                let values: Result<Vec<_>, _> = values.into_iter().map(|value| Self::parse(value, parse)).collect();
+                Self::List(values?)
+            }
+            Value::Object(object) => {
+                let member = |(key, value)| Ok((Self::parse(Value::Text(key), parse)?, Self::parse(value, parse)?));
+                let members: Result<Vec<_>, String> = object.into_iter().map(member).collect();
+                Self::Map(members?)
+            }
+            other => Self::Constant(other),
+        })
+    }
+
+    /// The value for this event.
+    pub(crate) fn render(&self, event: &Event) -> Value {
+        match self {
+            Self::Constant(value) => value.clone(),
+            Self::Rendered(template) => Value::Text(template.render(event)),
+            Self::List(values) => Value::Array(values.iter().map(|value| value.render(event)).collect()),
+            Self::Map(members) => Value::Object(
+                members.iter().map(|(key, value)| (java_text(&key.render(event)), value.render(event))).collect(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &str, text: &str) {
+        let source = br#"{"a":{"b":"x\"y","n":null,"l":[1,2.0]},"big":12345678.0}"#;
+        let Ok(Value::Object(source)) = Value::from_json(source) else { panic!("not JSON") };
+        let template = Template::parse(template).expect("a template");
+        assert_eq!(template.render(&Event::new(source)), text);
+    }
+
+    #[test]
+    fn holes_are_filled_from_the_document() {
+        check("<{{{a.b}}}>", "<x\"y>");
+        check("<{{a.b}}>", "<x\\\"y>");
+        check("{{& a.b }}", "x\"y");
+        check("{{a.n}}{{missing}}{{}}-", "-");
+        check("{{a.l.0}} {{a.l}} {{big}}", "1 [1, 2.0] 1.2345678E7");
+        check("no holes } here }}", "no holes } here }}");
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        for text in ["{{#a}}x{{/a}}", "{{>a}}", "{{a"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}
