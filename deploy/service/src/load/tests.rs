@@ -23,6 +23,7 @@ struct Kafka {
     #[serde(default, with = "duration")]
     linger: Duration,
     password: Option<Secret>,
+    login: Option<Secret>,
 }
 
 fn read(text: &str) -> Result<Config, ConfigError> {
@@ -39,7 +40,7 @@ fn refuses(text: &str, start: &str) {
 #[test]
 fn a_config_is_read_with_its_units() {
     let text = "name: web-01\nmemory: 64MiB\nkafka: {topic: logs, linger: 250ms}\non: true\n";
-    let kafka = Kafka { topic: "logs".into(), linger: Duration::from_millis(250), password: None };
+    let kafka = Kafka { topic: "logs".into(), linger: Duration::from_millis(250), password: None, login: None };
     let memory = ByteSize(64 << 20);
     let expected = Config { name: "web-01".into(), memory, kafka: Some(kafka), on: true, any: BTreeMap::new() };
     assert_eq!(read(text).expect("sound"), expected);
@@ -92,7 +93,7 @@ fn hostile_yaml_ends_quickly() {
         laughs.push_str(&format!("  a{n}: &a{n} [{again}]\n"));
     }
     let start = crate::clock::monotonic();
-    refuses(&laughs, "agent.yaml:");
+    refuses(&laughs, "agent.yaml:5:47: YAML document too large or too complex: total_replayed_events=10001");
     refuses(&format!("any: {{a: {}}}\n", "[".repeat(100_000)), "agent.yaml:1:");
     refuses(
         &format!("any:\n{}", (1..200).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>()),
@@ -116,6 +117,9 @@ fn a_file_that_cannot_be_used_is_named() {
     assert_eq!(told(), "F:2:8: not UTF-8: save the file as UTF-8");
     std::fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).expect("writable");
     assert!(told().starts_with("F: larger than 1048576 bytes"), "{}", told());
+    let cut = [vec![b'#'; 1024 * 1024], "é".into()].concat();
+    std::fs::write(&path, cut).expect("writable");
+    assert!(told().starts_with("F: larger than 1048576 bytes"), "the limit falls within a character: {}", told());
     std::fs::write(&path, "name: b\n").expect("writable");
     assert_eq!(read_config::<Config>(&path).expect("sound").name, "b");
 }
@@ -156,6 +160,8 @@ fn errors_beside_a_literal_secret_do_not_show_it_either() {
     keeps_secret(&format!("kafka:\n  pasword: 1\n  api_key: {CANARY}\n"), "agent.yaml:2:3: unknown field `pasword`");
     keeps_secret(&format!("kafka:\n  Client_Secret: {CANARY}\n"), "agent.yaml:2:3: unknown field `Client_Secret`");
     keeps_secret(&format!("kafka:\n  password: >\n    a\n    {CANARY}: [\n  topic: [\n"), "agent.yaml:");
+    keeps_secret(&format!("kafka:\n  topic: a\n  login: {CANARY}\n"), "agent.yaml:3:10: expected a secret");
+    keeps_secret(&format!("any:\n  password:\n    \"{CANARY}\n"), "agent.yaml:3:5: unclosed quote");
     keeps_secret(&format!("kafka:\n  password: \"{CANARY}\n  topic: a\n"), "agent.yaml:");
     keeps_secret(&format!("kafka:\n  password: &{CANARY}\n    - b\n   c: d\n"), "agent.yaml:");
 }
