@@ -16,7 +16,7 @@ pub struct Problem {
     /// Elasticsearch's text.
     pub reason: String,
     /// Text of the innermost cause, where it is another: `_ingest.on_failure_message` shows that one.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 impl Problem {
@@ -26,7 +26,7 @@ impl Problem {
     }
 
     /// An [`ILLEGAL_ARGUMENT`] that wraps another exception.
-    pub fn caused(reason: impl Into<String>, cause: impl Into<String>) -> Box<Self> {
+    pub fn caused(reason: impl Into<String>, cause: impl Into<Box<str>>) -> Box<Self> {
         Box::new(Self { kind: ILLEGAL_ARGUMENT, reason: reason.into(), cause: Some(cause.into()) })
     }
 }
@@ -45,7 +45,7 @@ pub struct Failure {
     /// What was wrong, with the value that was wrong.
     pub reason: String,
     /// Text of the innermost cause, where it is another.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
     /// Type of the processor that failed.
     pub processor: &'static str,
     /// Its tag.

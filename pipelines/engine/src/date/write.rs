@@ -91,7 +91,7 @@ fn field_of(field: Field, local: &Local) -> i64 {
         Field::Hour => i64::from(local.hour),
         Field::ClockHour => i64::from(if local.hour == 0 { 24 } else { local.hour }),
         Field::Hour12 => i64::from(local.hour % 12),
-        Field::ClockHour12 => i64::from(if local.hour % 12 == 0 { 12 } else { local.hour % 12 }),
+        Field::ClockHour12 => i64::from((local.hour + 11) % 12 + 1),
         Field::Minute => i64::from(local.minute),
         Field::Second => i64::from(local.second),
         Field::Nano => i64::from(local.nano),
