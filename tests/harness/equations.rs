@@ -21,7 +21,7 @@ const AGENT: (&str, &str, &[&str]) =
 
 /// What the indexer has consumed must stand in one of these, or be in flight.
 const INDEXER: (&str, &str, &[&str]) =
-    ("tailrace_indexer_events", "consumed", &["indexed", "duplicate", "dead_lettered", "dropped", "returned"]);
+    ("tailrace_indexer", "consumed", &["indexed", "duplicate", "dead_lettered", "dropped", "returned"]);
 
 impl Metrics {
     /// Reads the Prometheus text format.
