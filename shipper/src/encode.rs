@@ -159,38 +159,40 @@ pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
     for block in blocks {
-        let mut special = 0_u8;
-        for &byte in block {
-            special |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
-        }
-        if special == 0 {
-            out.extend_from_slice(block);
-        } else {
-            escape_each(block, out);
-        }
+        escape_at(special_bytes(block), block, out);
     }
-    escape_each(rest, out);
+    let mut last = [b' '; BLOCK_BYTES];
+    last[..rest.len()].copy_from_slice(rest);
+    escape_at(special_bytes(&last), rest, out);
 }
 
-fn escape_each(bytes: &[u8], out: &mut Vec<u8>) {
+/// A bit for each byte that may not stand as it is in a JSON string.
+fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
+    let mut special = 0;
+    for (at, &byte) in block.iter().enumerate() {
+        special |= u32::from((byte < 0x20) | (byte == b'"') | (byte == b'\\')) << at;
+    }
+    special
+}
+
+/// Appends `bytes`, those whose bit is set as escapes.
+fn escape_at(mut special: u32, bytes: &[u8], out: &mut Vec<u8>) {
     let mut clean = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            b'\n' => b'n',
-            b'\t' => b't',
-            b'\r' => b'r',
-            0x08 => b'b',
-            0x0c => b'f',
-            0..0x20 => b'u',
-            _ => continue,
-        };
+    while special != 0 {
+        let at = special.trailing_zeros() as usize;
+        special &= special - 1;
         out.extend_from_slice(&bytes[clean..at]);
         clean = at + 1;
-        out.extend_from_slice(&[b'\\', short]);
-        if short == b'u' {
-            let hex = b"0123456789abcdef";
-            out.extend_from_slice(&[b'0', b'0', hex[usize::from(byte >> 4)], hex[usize::from(byte & 15)]]);
+        match bytes[at] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            byte => {
+                let hex = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[hex[usize::from(byte >> 4)], hex[usize::from(byte & 15)]]);
+            }
         }
     }
     out.extend_from_slice(&bytes[clean..]);

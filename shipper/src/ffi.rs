@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Thread;
 
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const PARTITION_UNASSIGNED: i32 = -1;
@@ -39,6 +40,49 @@ impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: made by `rd_kafka_topic_new`, destroyed once.
         unsafe { native::rd_kafka_topic_destroy(self.0) };
+    }
+}
+
+/// A client's queue of events, which wakes a thread when it is no longer empty.
+#[derive(Debug)]
+pub(crate) struct Events {
+    queue: *mut native::rd_kafka_queue_t,
+    _thread: Box<Thread>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; `Thread` is `Send`.
+unsafe impl Send for Events {}
+
+impl Events {
+    /// Wakes the calling thread (see [`std::thread::park`]) whenever an event comes into the empty queue of `client`,
+    /// which must outlive the result.
+    pub(crate) fn wake_me<C: ClientContext>(client: &Client<C>) -> Self {
+        extern "C" fn wake(_client: *mut native::rd_kafka_t, thread: *mut c_void) {
+            // SAFETY: the box that `wake_me` registers, which lives until the callback is taken away in `drop`.
+            unsafe { &*thread.cast::<Thread>() }.unpark();
+        }
+        let thread = Box::new(std::thread::current());
+        // SAFETY: the client's pointer is valid while `client` is borrowed; the queue is a reference of our own.
+        let queue = unsafe { native::rd_kafka_queue_get_main(client.native_ptr()) };
+        let opaque = ptr::from_ref::<Thread>(&thread).cast_mut().cast::<c_void>();
+        // SAFETY: the queue is alive; the boxed thread does not move and outlives the registration.
+        unsafe { native::rd_kafka_queue_cb_event_enable(queue, Some(wake), opaque) };
+        Self { queue, _thread: thread }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: the queue is alive until `drop`.
+        unsafe { native::rd_kafka_queue_length(self.queue) == 0 }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // SAFETY: the queue is alive; after the first call the callback no longer runs, so the thread's box may go.
+        unsafe {
+            native::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            native::rd_kafka_queue_destroy(self.queue);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::config::{Codec, ShipperConfig};
 use crate::encode;
-use crate::ffi::{self, Finished, Scratch, Topic};
+use crate::ffi::{self, Events, Finished, Scratch, Topic};
 use crate::metrics::ShipperMetrics;
 use crate::topic::{self, Facts};
 use bytes::Bytes;
@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
-/// How long the report thread waits for reports at a time; bounds the time it takes to end.
-const POLL: Duration = Duration::from_millis(50);
+/// The report thread looks at its queue at least this often, whatever wakes it.
+const REPORTS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Room in a record for what the broker counts beside the payload: key, headers, framing.
 const RECORD_FRAME_BYTES: usize = 1_024;
 /// A record that the broker refused as too large makes the limit shrink by this factor, when the topic tells no other.
@@ -130,8 +130,13 @@ impl Producer {
         let poll = {
             let (client, ends) = (client.clone(), ends.clone());
             std::thread::Builder::new().name("reports".into()).spawn(move || {
+                let events = Events::wake_me(client.client());
                 while !ends.load(Ordering::Acquire) {
-                    client.poll(POLL);
+                    // A wait inside `poll` spins for its last millisecond, so this thread waits by itself.
+                    client.poll(Duration::ZERO);
+                    if events.is_empty() {
+                        std::thread::park_timeout(REPORTS_WAIT_MAX);
+                    }
                 }
             })?
         };
@@ -157,8 +162,9 @@ impl Producer {
             }
         }
         self.ends.store(true, Ordering::Release);
-        if let Some(Err(panic)) = self.poll.take().map(std::thread::JoinHandle::join) {
-            std::panic::resume_unwind(panic); // Wrong code must stop.
+        if let Some(thread) = self.poll.take() {
+            thread.thread().unpark();
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)); // Wrong code must stop.
         }
         is_delivered
     }
