@@ -116,6 +116,7 @@ impl Consume {
         }
         if self.hand_on()? {
             if round.paused {
+                tracing::info!("the output takes records again, partitions resumed");
                 self.set_paused(false);
                 round.paused = false;
             }
@@ -128,6 +129,7 @@ impl Consume {
         } else if full_since.elapsed() < PAUSE_AFTER {
             std::thread::sleep(FULL_WAIT);
         } else {
+            tracing::info!("the output is full, partitions paused");
             self.set_paused(true);
             round.paused = true;
         }
@@ -297,13 +299,8 @@ impl Consume {
             list.add_partition(&track.topic, track.partition);
         }
         let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        match done {
-            Ok(()) => tracing::info!(
-                paused,
-                "the output is {}",
-                if paused { "full, partitions paused" } else { "free, partitions resumed" }
-            ),
-            Err(error) => tracing::warn!(%error, paused, "pausing or resuming partitions"),
+        if let Err(error) = done {
+            tracing::warn!(%error, paused, "pausing or resuming partitions");
         }
         self.metrics.paused.set(i64::from(paused));
     }

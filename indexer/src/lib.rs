@@ -115,7 +115,7 @@ async fn supervise(
 ) -> anyhow::Result<Ended> {
     let gone = "the consumer thread ended without a result";
     tokio::select! {
-        ended = &mut consume => return ended.context(gone)?,
+        ended = &mut consume => ended.context(gone)?,
         delivered = &mut *delivering => {
             trigger.stop();
             let ended = consume.await.context(gone)?;

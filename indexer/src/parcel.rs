@@ -108,7 +108,7 @@ pub(crate) mod tests {
 
     /// A parcel of these payloads and the end of its ack channel.
     pub(crate) fn parcel(payloads: &[&[u8]], metrics: &Metrics) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
-        let (tx, rx) = mpsc::unbounded_channel();
+        let (tx, rx) = crate::acks();
         let count = payloads.len() as u64;
         let debt = Debt {
             stream: StreamId(1),

@@ -290,10 +290,10 @@ pub struct Incoming<'m> {
 mod tests {
     use super::*;
     use service::metrics::Registry;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::sync::mpsc::UnboundedReceiver;
 
     fn partitions() -> (Partitions, UnboundedReceiver<Entry>) {
-        let (tx, rx) = unbounded_channel();
+        let (tx, rx) = crate::acks();
         let mut partitions = Partitions::new(tx, Metrics::new(&Registry::default()));
         partitions.assign("logs", 0);
         partitions.assign("logs", 1);
