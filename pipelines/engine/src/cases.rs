@@ -80,7 +80,7 @@ pub fn run(tests: &Path) -> Result<Report, LoadError> {
     let text =
         std::fs::read_to_string(tests).map_err(|error| LoadError::Unreadable { path: tests.to_owned(), error })?;
     let file = tests.display().to_string();
-    let cases: Vec<Case> = serde_saphyr::from_str(&text).map_err(|error| wrong_yaml(&file, &error))?;
+    let cases: Vec<Case> = crate::yaml::parse(&text).map_err(|error| wrong_yaml(&file, &error))?;
     let folder = tests.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let library = Library::load(folder)?;
     let name = tests.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

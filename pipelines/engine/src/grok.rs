@@ -11,14 +11,18 @@ mod translate;
 pub use bank::{Bank, Ecs};
 
 use event::FieldPath;
-use regex_automata::meta::Regex;
+use regex_automata::meta::{BuildError, Regex};
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input};
+use regex_automata::{Anchored, Input, PatternID};
 use translate::Translated;
 
 /// Largest compiled automaton of one processor, in bytes.
 const NFA_BYTES_MAX: usize = 16 << 20;
+/// Largest table of a pattern that can be matched in one pass, in bytes.
+const ONE_PASS_BYTES_MAX: usize = 4 << 20;
+/// Deepest nesting in a translated pattern.
+const NESTING_MAX: u32 = 500;
 /// Slots that fit on the stack: two for each pattern and each capture.
 const STACK_SLOTS: usize = 64;
 
@@ -56,8 +60,9 @@ pub struct Grok {
     /// Captures of each pattern.
     captures: Vec<Vec<Capture>>,
     slots: usize,
-    /// True if every pattern starts with `^`: then only line starts need to be tried.
-    line_anchored: bool,
+    /// Each pattern by itself, if all start with `^`: on a text of one line they are tried in turn at its start, where
+    /// a pattern alone can often be matched in one pass.
+    anchored: Vec<Regex>,
 }
 
 impl Grok {
@@ -73,18 +78,19 @@ impl Grok {
             );
         }
         let texts: Vec<_> = translated.iter().map(|translated| translated.regex.as_str()).collect();
-        let regex = Regex::builder()
-            .syntax(syntax::Config::new().multi_line(true).nest_limit(500))
-            .configure(Regex::config().nfa_size_limit(Some(NFA_BYTES_MAX)).onepass_size_limit(Some(4 << 20)))
-            .build_many(&texts)
-            .map_err(|error| refused(&error, patterns))?;
+        let regex = compile(&texts).map_err(|error| refused(&error, patterns))?;
+        let mut anchored = Vec::new();
+        if translated.iter().all(|translated| translated.line_anchored) {
+            for text in &texts {
+                anchored.push(compile(&[*text]).map_err(|error| refused(&error, patterns))?);
+            }
+        }
         let mut captures = Vec::new();
         for (nth, translated) in translated.iter().enumerate() {
             captures.push(fields_of(translated, &regex, nth)?);
         }
         let slots = regex.group_info().slot_len();
-        let line_anchored = translated.iter().all(|translated| translated.line_anchored);
-        Ok(Self { regex, captures, slots, line_anchored })
+        Ok(Self { regex, captures, slots, anchored })
     }
 
     /// The fields of all patterns.
@@ -106,40 +112,49 @@ impl Grok {
         &self,
         text: &str,
         slots: &mut [Option<NonMaxUsize>],
-        mut found: impl FnMut(&Capture, &str),
+        found: impl FnMut(&Capture, &str),
     ) -> Option<usize> {
-        let pattern = if self.line_anchored {
-            // A search with an anchor is much cheaper, and a text of one line has no second place to try.
-            let first = self.regex.search_slots(&Input::new(text).anchored(Anchored::Yes), slots);
-            match first {
-                None if memchr::memchr(b'\n', text.as_bytes()).is_none() => return None,
-                None => self.regex.search_slots(&Input::new(text), slots)?,
-                Some(pattern) => pattern,
-            }
-        } else {
-            self.regex.search_slots(&Input::new(text), slots)?
-        };
-        let nth = pattern.as_usize();
+        if !self.anchored.is_empty() && memchr::memchr(b'\n', text.as_bytes()).is_none() {
+            let input = Input::new(text).anchored(Anchored::Yes);
+            let nth = self.anchored.iter().position(|regex| regex.search_slots(&input, slots).is_some())?;
+            // Slots of one pattern start with its own two; in the list each pattern has two before all groups.
+            let first = self.regex.group_info().slots(PatternID::must(nth), 1).map_or(2, |(slot, _)| slot);
+            self.report(nth, text, |slot| slots.get(slot + 2 - first).copied().flatten(), found);
+            return Some(nth);
+        }
+        let nth = self.regex.search_slots(&Input::new(text), slots)?.as_usize();
+        self.report(nth, text, |slot| slots.get(slot).copied().flatten(), found);
+        Some(nth)
+    }
+
+    fn report(
+        &self,
+        nth: usize,
+        text: &str,
+        slot: impl Fn(usize) -> Option<NonMaxUsize>,
+        mut found: impl FnMut(&Capture, &str),
+    ) {
         for capture in &self.captures[nth] {
-            let part = capture.slots.iter().find_map(|slot| {
-                let (start, end) = (slots.get(*slot)?.as_ref()?.get(), slots.get(slot + 1)?.as_ref()?.get());
-                text.get(start..end)
-            });
+            let part = capture.slots.iter().find_map(|start| text.get(slot(*start)?.get()..slot(start + 1)?.get()));
             if let Some(part) = part {
                 found(capture, part);
             }
         }
-        Some(nth)
     }
 }
-
 impl std::fmt::Debug for Grok {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Grok").field("captures", &self.captures).finish_non_exhaustive()
     }
 }
 
-fn refused<P: AsRef<str>>(error: &regex_automata::meta::BuildError, patterns: &[P]) -> String {
+fn compile(patterns: &[&str]) -> Result<Regex, Box<BuildError>> {
+    let config = Regex::config().nfa_size_limit(Some(NFA_BYTES_MAX)).onepass_size_limit(Some(ONE_PASS_BYTES_MAX));
+    let syntax = syntax::Config::new().multi_line(true).nest_limit(NESTING_MAX);
+    Regex::builder().syntax(syntax).configure(config).build_many(patterns).map_err(Box::new)
+}
+
+fn refused<P: AsRef<str>>(error: &BuildError, patterns: &[P]) -> String {
     let pattern = error.pattern().and_then(|nth| patterns.get(nth.as_usize())).map_or("", |pattern| pattern.as_ref());
     match (error.size_limit(), error.syntax_error()) {
         (Some(bytes), _) => {
@@ -152,7 +167,7 @@ fn refused<P: AsRef<str>>(error: &regex_automata::meta::BuildError, patterns: &[
 
 fn fields_of(translated: &Translated, regex: &Regex, nth: usize) -> Result<Vec<Capture>, String> {
     let mut captures: Vec<(&str, Capture)> = Vec::new();
-    let pattern = regex_automata::PatternID::new(nth).map_err(|error| error.to_string())?;
+    let pattern = PatternID::new(nth).map_err(|error| error.to_string())?;
     for (group, name) in translated.groups.iter().enumerate() {
         let (slot, _) = regex.group_info().slots(pattern, group + 1).ok_or("a group got lost")?;
         match captures.iter_mut().find(|(known, _)| known == name) {

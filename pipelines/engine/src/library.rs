@@ -104,7 +104,7 @@ impl Library {
             let problem = format!("there is already a pipeline named {name}");
             return Err(LoadError::Wrong { place: file.to_owned(), problem });
         }
-        let written: Written = serde_saphyr::from_str(text).map_err(|error| wrong_yaml(file, &error))?;
+        let written: Written = crate::yaml::parse(text).map_err(|error| wrong_yaml(file, &error))?;
         let uses_ingest = Cell::new(false);
         let processors = build(file, "processors", written.processors, &uses_ingest)?;
         let on_failure = match written.on_failure {

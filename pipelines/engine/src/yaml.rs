@@ -5,6 +5,11 @@ use event::{Object, Value};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
+/// Reads a YAML (or JSON) text. Only `true` and `false` are booleans, as in Elasticsearch: `n`, `off` and `no` are texts.
+pub(crate) fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+}
+
 /// A value as written in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node(pub(crate) Value);

@@ -49,8 +49,13 @@ impl Format {
         let zone = defaults.zone;
         let beyond = || (format!("[{text}] is beyond the years that are supported"), None);
         match self {
-            Self::Iso8601 => iso::read(text, defaults)
-                .ok_or_else(|| (format!("failed to parse date field [{text}] with format [iso8601]"), None)),
+            _ if text.is_empty() && matches!(self, Self::Iso8601 | Self::Java(..)) => {
+                Err(("cannot parse empty date".to_owned(), None))
+            }
+            Self::Iso8601 => iso::read(text, defaults).ok_or_else(|| {
+                let cause = format!("Text '{text}' could not be parsed at index 0");
+                (format!("failed to parse date field [{text}] with format [iso8601]"), Some(cause))
+            }),
             Self::Unix => {
                 let seconds = java_double(text).ok_or_else(|| (no_float(text), None))?;
                 Stamp::of_millis((seconds * 1000.0) as i64, zone).ok_or_else(beyond)

@@ -17,9 +17,9 @@ pub(crate) fn read(text: &str, defaults: &Defaults<'_>) -> Option<Stamp> {
     }
     if reader.skip(b'T') {
         time(&mut reader, &mut local)?;
-    }
-    if reader.at < reader.text.len() {
-        zone = Some(reader.zone()?);
+        if reader.at < reader.text.len() {
+            zone = Some(reader.zone()?);
+        }
     }
     if reader.at < reader.text.len() {
         return None;

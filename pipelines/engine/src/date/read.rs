@@ -1,4 +1,4 @@
-//! A text and the items of a pattern in, a [`Stamp`] out: Java's parser and its "smart" resolver.
+//! A text and the items of a pattern in, a [`Stamp`] out: Java's parser and resolver.
 
 use super::pattern::{Field, Item, MONTHS, Minutes, Name, Offset, SHORT_CHARS, Sign, WEEKDAYS};
 use super::zone::{Zone, offset_of};
@@ -16,6 +16,7 @@ pub(crate) struct Parsed {
     hour12: Option<i64>,
     afternoon: Option<bool>,
     before_christ: bool,
+    proleptic: bool,
     minute: Option<i64>,
     second: Option<i64>,
     nano: Option<i64>,
@@ -30,6 +31,9 @@ pub(crate) struct Parsed {
 pub(crate) struct Defaults<'z> {
     /// The zone of local times, and the zone of the result.
     pub(crate) zone: &'z Zone,
+    /// True unless a zone was asked for. Only then an offset in the text counts, and the result is in UTC: so does the
+    /// original, which calls the other case a wrong date.
+    pub(crate) to_utc: bool,
     /// The year of texts without one.
     pub(crate) year: i32,
 }
@@ -184,6 +188,7 @@ fn localized_offset(text: &[u8], at: usize, full: bool) -> Option<(i32, usize)> 
 impl Parsed {
     /// Keeps a field's value; false if another value stands there.
     fn put(&mut self, field: Field, value: i64) -> bool {
+        self.proleptic |= field == Field::Year;
         let (place, value) = match field {
             Field::Year | Field::YearOfEra => (&mut self.year, value),
             Field::Month => (&mut self.month, value),
@@ -243,15 +248,15 @@ fn in_range(value: i64, low: i64, high: i64, name: &str) -> Result<i64, String> 
     Err(format!("Invalid value for {name} (valid values {low} - {high}): {value}"))
 }
 
-/// The time of day, and the days it runs over (24:00). `None` if the text holds none.
-fn time_of(parsed: &Parsed) -> Result<Option<(Local, i64)>, String> {
+/// The time of day. `None` if the text holds none.
+fn time_of(parsed: &Parsed) -> Result<Option<Local>, String> {
     let nanos = match (parsed.nano_of_day, parsed.milli_of_day) {
         (Some(nanos), _) => Some(in_range(nanos, 0, 86_399_999_999_999, "NanoOfDay")?),
         (None, Some(millis)) => Some(in_range(millis, 0, 86_399_999, "MilliOfDay")? * 1_000_000),
         (None, None) => None,
     };
     if let Some(nanos) = nanos {
-        return Ok(Some((Local::of_seconds(nanos / 1_000_000_000, (nanos % 1_000_000_000) as u32), 0)));
+        return Ok(Some(Local::of_seconds(nanos / 1_000_000_000, (nanos % 1_000_000_000) as u32)));
     }
     if let Some(hour12) = parsed.hour12 {
         in_range(hour12, 0, 11, "HourOfAmPm")?;
@@ -262,16 +267,14 @@ fn time_of(parsed: &Parsed) -> Result<Option<(Local, i64)>, String> {
     if parsed.minute.is_none() && (parsed.second.is_some() || parsed.nano.is_some()) {
         return Ok(None);
     }
-    let over = hour == 24 && minute == 0 && second == 0 && nano == 0;
-    let hour = if over { 0 } else { in_range(hour, 0, 23, "HourOfDay")? };
     let local = Local {
-        hour: hour as u8,
+        hour: in_range(hour, 0, 23, "HourOfDay")? as u8,
         minute: in_range(minute, 0, 59, "MinuteOfHour")? as u8,
         second: in_range(second, 0, 59, "SecondOfMinute")? as u8,
         nano: in_range(nano, 0, 999_999_999, "NanoOfSecond")? as u32,
         ..Local::day(1970, 1, 1)
     };
-    Ok(Some((local, i64::from(over))))
+    Ok(Some(local))
 }
 
 /// The day, first of the year or month if the text says no more. `None` without a year.
@@ -292,10 +295,15 @@ fn day_of(parsed: &Parsed) -> Result<Option<(i32, u8, u8)>, String> {
         (month, day, _) => {
             let month = month.unwrap_or(1) as u8;
             let day = if parsed.month.is_some() { day.unwrap_or(1) as u8 } else { 1 };
-            (year, month, day.min(days_in_month(year, month)))
+            if day > days_in_month(year, month) {
+                let name = MONTHS[usize::from(month) - 1].to_uppercase();
+                return Err(format!("Invalid date '{name} {day}'"));
+            }
+            (year, month, day)
         }
     };
-    if let Some(weekday) = parsed.weekday {
+    // The original resolves a date, and so looks at its weekday, only if the year is a proleptic one (`uuuu`).
+    if let (Some(weekday), true) = (parsed.weekday, parsed.proleptic) {
         let derived = weekday_of(days_of(found.0, found.1, found.2));
         if i64::from(derived) != weekday && parsed.day.is_some() {
             let name = |day: usize| WEEKDAYS[(day - 1) % 7].to_uppercase();
@@ -320,17 +328,17 @@ fn resolve(parsed: &Parsed, defaults: &Defaults<'_>) -> Result<Stamp, String> {
         // Without a year the text's own zone is not looked at, as in the original.
         let month = parsed.month.unwrap_or(1) as u8;
         let day = (parsed.day.unwrap_or(1) as u8).min(days_in_month(defaults.year, month));
-        let (time, _) = time.unwrap_or((Local::day(1970, 1, 1), 0));
+        let time = time.unwrap_or(Local::day(1970, 1, 1));
         let local = Local { year: defaults.year, month, day, ..time };
         return defaults.zone.at(&local).ok_or_else(beyond);
     };
-    let (time, over) = time.unwrap_or((Local::day(1970, 1, 1), 0));
-    let (year, month, day) = if over > 0 { civil_of(days_of(year, month, day) + over) } else { (year, month, day) };
+    let time = time.unwrap_or(Local::day(1970, 1, 1));
     let local = Local { year, month, day, ..time };
     let stamp = match (&parsed.zone, parsed.offset) {
-        (_, Some(offset)) => Zone::Fixed(offset).at(&local),
-        (Some(zone), None) => zone.at(&local),
-        (None, None) => return defaults.zone.at(&local).ok_or_else(beyond),
+        (Some(zone), _) => zone.at(&local),
+        (None, Some(offset)) if defaults.to_utc => Zone::Fixed(offset).at(&local),
+        (None, _) => defaults.zone.at(&local),
     };
-    stamp.and_then(|stamp| stamp.under(defaults.zone)).ok_or_else(beyond)
+    let stamp = stamp.ok_or_else(beyond)?;
+    Ok(if defaults.to_utc { Stamp { offset: 0, ..stamp } } else { stamp })
 }

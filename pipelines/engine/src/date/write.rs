@@ -42,8 +42,9 @@ fn write_items(items: &[Item], local: &Local, offset: i32, out: &mut CompactStri
 
 /// `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`, which nearly all dates are written as.
 pub(crate) fn default_format(local: &Local, offset: i32, out: &mut CompactString) {
-    let Ok(year @ 0..=9999) = u32::try_from(local.year) else {
-        padded(i64::from(local.year), 4, out);
+    let year_of_era = field_of(Field::YearOfEra, local);
+    let Ok(year @ 0..=9999) = u32::try_from(year_of_era) else {
+        padded(year_of_era, 4, out);
         return rest_of_default(local, offset, out);
     };
     digits::<4>(year, out);

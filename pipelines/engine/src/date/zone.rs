@@ -35,6 +35,11 @@ impl Zone {
         TimeZone::get(id).map(Self::Region).map_err(|_| unknown())
     }
 
+    /// True for the ids that Java takes for UTC's offset itself (`Z`, `+00:00`), not for a region of that name.
+    pub(crate) fn is_utc_offset(id: &str) -> bool {
+        id == "Z" || id.starts_with(['+', '-']) && whole_offset(id) == Some(0)
+    }
+
     /// Parses an id, or a short name such as `EST`, for which Java takes a region.
     pub(crate) fn parse_name(name: &str) -> Option<Self> {
         let region = SHORT_NAMES.iter().find(|(short, _)| *short == name).map(|(_, region)| *region);
@@ -45,7 +50,12 @@ impl Zone {
     pub(crate) fn offset_at(&self, seconds: i64) -> Option<i32> {
         match self {
             Self::Fixed(offset) => Some(*offset),
-            Self::Region(zone) => Some(zone.to_offset(Timestamp::from_second(seconds).ok()?).seconds()),
+            Self::Region(zone) => {
+                // Beyond the years that jiff knows the last rule goes on.
+                let (first, last) = (Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+                let timestamp = Timestamp::from_second(seconds.clamp(first, last)).ok()?;
+                Some(zone.to_offset(timestamp).seconds())
+            }
         }
     }
 
@@ -54,6 +64,10 @@ impl Zone {
         match self {
             Self::Fixed(offset) => {
                 Some(Stamp { seconds: local.seconds() - i64::from(*offset), nano: local.nano, offset: *offset })
+            }
+            Self::Region(_) if !(-9998..=9998).contains(&local.year) => {
+                let offset = self.offset_at(local.seconds())?;
+                Self::Fixed(offset).at(local)
             }
             Self::Region(zone) => {
                 let date = jiff::civil::Date::new(

@@ -37,7 +37,9 @@ fn every_stock_pattern_compiles_in_both_sets() {
 fn names_become_fields_and_types() {
     check("%{IP:a} %{INT:b.c:int}", "x 10.0.0.1 42", Some(&[("a", "10.0.0.1"), ("b.c", "42")]));
     check("(?<year>[0-9]{4})-(?<m>..)", "on 2024-05", Some(&[("year", "2024"), ("m", "05")]));
-    check("%{WORD:[a][b]}", "größe", Some(&[("a.b", "größe")]));
+    check("%{WORD:[a][b]}", "gros", Some(&[("a.b", "gros")]));
+    check("%{WORD:a} %{WORD:b}", "héllo wörld", None); // \w is ASCII, \b is not.
+    check(r"^\S+ (?<a>[^\s-]+)\W$", "größe maß-", Some(&[("a", "maß")]));
     check("(a)(?<x>b)", "ab", Some(&[("x", "b")]));
     check("(?:(?<x>a)|(?<x>b))", "b", Some(&[("x", "b")]));
     check("(?<x>c)?d", "d", Some(&[]));

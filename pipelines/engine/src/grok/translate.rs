@@ -1,5 +1,6 @@
 //! Oniguruma's syntax (as Elasticsearch's grok uses it: Ruby's, UTF-8) in, the `regex` crates' syntax out.
 //!
+//! In Ruby's syntax \d, \w and \s mean ASCII, while \b, POSIX classes and \p know Unicode (seen on a real node).
 //! What needs backtracking (look-around, back-references, atomic groups, possessive repeats) has no linear-time form in
 //! general: it is refused with the reason. As in Oniguruma, unnamed groups do not capture beside named ones.
 
@@ -233,9 +234,10 @@ impl Translator<'_> {
     fn escape(&mut self) -> Result<(), String> {
         let c = self.rest.next().ok_or("a backslash at the end")?;
         match c {
-            'd' | 'D' | 'w' | 'W' | 's' | 'S' => self.atom(&format!("\\{c}")),
-            'h' => self.atom("[0-9A-Fa-f]"),
-            'H' => self.atom("[^0-9A-Fa-f]"),
+            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'h' | 'H' => {
+                let negated = if c.is_ascii_uppercase() { "^" } else { "" };
+                self.atom(&format!("[{negated}{}]", class::shorthand(c)))
+            }
             'R' => self.atom("(?:\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])"),
             'b' | 'B' | 'A' | 'z' => {
                 self.out.push('\\');

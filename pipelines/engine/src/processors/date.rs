@@ -9,7 +9,7 @@ use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
 use crate::template::Template;
 use crate::text::java_text;
-use compact_str::CompactString;
+use compact_str::{CompactString, ToCompactString};
 use event::{Event, FieldPath, Value};
 use std::borrow::Cow;
 
@@ -24,13 +24,21 @@ struct Date {
     formats: Vec<Format>,
     zone: WhichZone,
     target: FieldPath,
-    /// `None` is the default, which has a writer of its own.
-    output: Option<Vec<Item>>,
+    output: Output,
+}
+
+#[derive(Debug)]
+enum Output {
+    /// `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`, which has a writer of its own.
+    Default,
+    EpochMillis,
+    EpochSecond,
+    Pattern(Vec<Item>),
 }
 
 #[derive(Debug)]
 enum WhichZone {
-    Fixed(Zone),
+    Fixed { zone: Zone, to_utc: bool },
     Rendered(Template),
 }
 
@@ -44,9 +52,12 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
     let formats = formats.map_err(|wrong| format!("[formats] {wrong}"))?;
     check_locale(options.text_if_set("locale")?.as_deref())?;
     let zone = match options.text_if_set("timezone")? {
-        None => WhichZone::Fixed(Zone::UTC),
+        None => WhichZone::Fixed { zone: Zone::UTC, to_utc: true },
         Some(text) => match options.template("timezone", &text)?.into_constant() {
-            Ok(id) => WhichZone::Fixed(Zone::parse(&id).map_err(|wrong| format!("[timezone] {wrong}"))?),
+            Ok(id) => WhichZone::Fixed {
+                zone: Zone::parse(&id).map_err(|wrong| format!("[timezone] {wrong}"))?,
+                to_utc: Zone::is_utc_offset(&id),
+            },
             Err(template) => WhichZone::Rendered(template),
         },
     };
@@ -55,8 +66,10 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
         None => options.parse_path("target_field", "@timestamp")?,
     };
     let output = match options.text_if_set("output_format")?.as_deref() {
-        None | Some(DEFAULT_OUTPUT) => None,
-        Some(text) => Some(pattern::parse(text).map_err(|wrong| format!("[output_format] {wrong}"))?),
+        None | Some(DEFAULT_OUTPUT | "iso8601" | "strict_date_optional_time" | "date_optional_time") => Output::Default,
+        Some("epoch_millis") => Output::EpochMillis,
+        Some("epoch_second") => Output::EpochSecond,
+        Some(text) => Output::Pattern(pattern::parse(text).map_err(|wrong| format!("[output_format] {wrong}"))?),
     };
     Ok(Box::new(Date { field, formats, zone, target, output }))
 }
@@ -77,15 +90,16 @@ impl Step for Date {
             other => Cow::Owned(String::from(java_text(other))),
         };
         let rendered;
-        let zone = match &self.zone {
-            WhichZone::Fixed(zone) => zone,
+        let (zone, to_utc) = match &self.zone {
+            WhichZone::Fixed { zone, to_utc } => (zone, *to_utc),
             WhichZone::Rendered(template) => {
-                rendered = Zone::parse(&template.render(event))
+                let id = template.render(event);
+                rendered = Zone::parse(&id)
                     .map_err(|unknown| Problem::caused(format!("unable to parse date [{text}]"), unknown))?;
-                &rendered
+                (&rendered, Zone::is_utc_offset(&id))
             }
         };
-        let defaults = Defaults { zone, year: year_at(run.now_ms) };
+        let defaults = Defaults { zone, to_utc, year: year_at(run.now_ms) };
         let mut first_problem = None;
         let mut stamp = None;
         for format in &self.formats {
@@ -103,8 +117,10 @@ impl Step for Date {
         };
         let mut out = CompactString::default();
         match &self.output {
-            None => write::default_format(&stamp.local(), stamp.offset, &mut out),
-            Some(items) => write::write(items, &stamp, &mut out),
+            Output::Default => write::default_format(&stamp.local(), stamp.offset, &mut out),
+            Output::EpochMillis => out = (stamp.seconds * 1000 + i64::from(stamp.nano) / 1_000_000).to_compact_string(),
+            Output::EpochSecond => out = stamp.seconds.to_compact_string(),
+            Output::Pattern(items) => write::write(items, &stamp, &mut out),
         }
         event.set(&self.target, Value::Text(out))?;
         Ok(Flow::Continue)

@@ -26,6 +26,16 @@ pub(super) fn posix(name: &str) -> Option<&'static str> {
     })
 }
 
+/// What stands in brackets for `\\d` and its like, or for their negation.
+pub(super) fn shorthand(c: char) -> &'static str {
+    match c.to_ascii_lowercase() {
+        'd' => "0-9",
+        's' => r"\t-\r ",
+        'h' => "0-9A-Fa-f",
+        _ => "0-9A-Za-z_",
+    }
+}
+
 impl Translator<'_> {
     /// A class whose opening bracket has been read, and the repeats after it.
     pub(super) fn class(&mut self) -> Result<(), String> {
@@ -63,7 +73,7 @@ impl Translator<'_> {
     /// A dash is a range between two characters and itself at either end.
     fn dash(&mut self, first: bool) {
         let last = self.rest.peek() == Some(&']');
-        let after_set = self.out.ends_with([']', '}']) || ends_with_set(&self.out);
+        let after_set = self.out.ends_with([']', '}']) && !self.out.ends_with("\\]") && !self.out.ends_with("\\}");
         let before_set = self.rest.peek() == Some(&'[');
         self.out.push_str(if first || last || after_set || before_set || self.after_range() { "\\-" } else { "-" });
     }
@@ -99,12 +109,11 @@ impl Translator<'_> {
     fn class_escape(&mut self) -> Result<(), String> {
         let c = self.rest.next().ok_or("a backslash at the end")?;
         match c {
-            'd' | 'D' | 'w' | 'W' | 's' | 'S' => {
-                self.out.push('\\');
-                self.out.push(c);
+            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'h' | 'H' => {
+                self.out.push_str(if c.is_ascii_uppercase() { "[^" } else { "[" });
+                self.out.push_str(shorthand(c));
+                self.out.push(']');
             }
-            'h' => self.out.push_str("[0-9A-Fa-f]"),
-            'H' => self.out.push_str("[^0-9A-Fa-f]"),
             'p' | 'P' => {
                 let property = self.property(c)?;
                 self.out.push_str(&property);
@@ -124,8 +133,4 @@ impl Translator<'_> {
         }
         Ok(())
     }
-}
-
-fn ends_with_set(out: &str) -> bool {
-    ["\\d", "\\D", "\\w", "\\W", "\\s", "\\S"].iter().any(|set| out.ends_with(set))
 }
