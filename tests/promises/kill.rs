@@ -103,12 +103,13 @@ fn at_each_point(crates: &[&str]) {
         let before = if reached_once(point) { 0 } else { rng.u32(0..3) };
         victim.env = vec![("FAILPOINTS".to_owned(), format!("{point}={before}*off->1*return"))];
         let mut life = victim.spawn().expect("the victim starts");
-        let poison =
-            if reached_by_refusal(point) { Some(scene.cluster.produce(&scene.topic, 0, &[POISON; 4])) } else { None };
-        poison.transpose().expect("the broker takes records");
+        let mut member = provoke(point, &scene, &life);
         let status = life.wait_end(Duration::from_secs(60));
         assert_eq!(status.signal(), Some(ABORTED), "{point}: ended with {status}:\n{}", life.log_tail());
         assert!(life.log().contains(point.as_str()), "{point} is not in the log:\n{}", life.log_tail());
+        if let Some(member) = &mut member {
+            member.stop(Duration::from_secs(30));
+        }
         if of_agent {
             lives.push(scene.cluster.settled_ends(&scene.topic).expect("the broker answers"));
         }
@@ -124,6 +125,26 @@ fn at_each_point(crates: &[&str]) {
     check(&scene, &written, &lives, allowed, agent, indexer);
 }
 
+/// Brings about what a load alone does not: a refused document, or a second member that takes partitions away.
+fn provoke(point: &str, scene: &Scene, victim: &Daemon) -> Option<Daemon> {
+    if reached_by_refusal(point) {
+        scene.cluster.produce(&scene.topic, 0, &[POISON; 4]).expect("the broker takes records");
+    }
+    if !point.contains("revoke") {
+        return None;
+    }
+    wait::wait_for("partitions of the victim", Duration::from_secs(60), || {
+        let metrics = victim.metrics().map_err(|error| error.to_string())?;
+        wait::met(metrics.total("tailrace_indexer_assigned_partitions") == 3, || "not all assigned".to_owned())
+    });
+    let mut second = scene.indexer();
+    second.folder = scene.folder.join("second");
+    // Without a static id: such a member leaves the group when it is stopped.
+    second.config["kafka"]["static_id"] = serde_json::Value::Null;
+    std::fs::create_dir_all(&second.folder).expect("the folder is made");
+    Some(second.spawn().expect("the second member starts"))
+}
+
 /// A document that the index refuses: `message` is text there.
 const POISON: &[u8] = br#"{"message":{"not":"a text"}}"#;
 
@@ -134,7 +155,7 @@ fn reached_by_refusal(point: &str) -> bool {
 
 /// Points that a life may pass only once or so: a compaction needs a long log, or happens at the start.
 fn reached_once(point: &str) -> bool {
-    point.contains("rename") || reached_by_refusal(point)
+    point.contains("rename") || point.contains("revoke") || reached_by_refusal(point)
 }
 
 /// Every name that the sources below `folder` give to a failpoint.
