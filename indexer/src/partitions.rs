@@ -14,10 +14,11 @@ use tokio::sync::mpsc::UnboundedSender;
 pub const RECORDS_MAX: usize = 1000;
 /// A parcel is full at this many bytes; one record may go beyond it.
 pub const BYTES_MAX: usize = 1 << 20;
-/// A payload byte costs so many bytes of memory until it is settled: itself, and its document in a bulk body.
-const BYTES_PER_BYTE: usize = 3;
-/// A record costs this beside its bytes: its places in lists and its action line.
-const BYTES_PER_RECORD: usize = 160;
+/// A payload byte costs so many bytes of memory until it is settled: itself, its document in a bulk body (nginx lines grow
+/// by 2.7), and what growing buffers waste.
+const BYTES_PER_BYTE: usize = 5;
+/// A record costs this beside its bytes: its places in lists, and its action line.
+const BYTES_PER_RECORD: usize = 256;
 
 /// Records of one partition that are not yet a parcel.
 #[derive(Debug, Default)]
