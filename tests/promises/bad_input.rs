@@ -134,8 +134,12 @@ fn a_full_disk_under_the_checkpoint_stops_no_line_and_is_told() {
     let filler = state.join("filler");
     fill(&filler);
     let begun = wait::now();
-    let more = "more of it\n".repeat(2_000);
-    scene.append("app-more.log", more.as_bytes()).expect("the file is written");
+    // Many files, so that their entries do not fit into the page that the checkpoint's file has already.
+    for file in 0..200 {
+        scene
+            .append(&format!("app-more-{file}.log"), "more of it\n".repeat(10).as_bytes())
+            .expect("the file is written");
+    }
     scene.wait_shipped(2_500, LIMIT);
     let line = agent.wait_log(&["checkpoint"], LIMIT);
     eprintln!("figures bad input: full disk: told after {:?}: {line}", begun.elapsed());
@@ -152,7 +156,7 @@ fn a_full_disk_under_the_checkpoint_stops_no_line_and_is_told() {
     });
     agent.kill().expect("it runs");
     let agent = start.spawn().expect("the agent starts again");
-    scene.append("app-more.log", b"the last line\n").expect("the file is written");
+    scene.append("app-more-0.log", b"the last line\n").expect("the file is written");
     scene.wait_shipped(2_501, LIMIT);
     scene.check_equations(Some(&agent), None);
     assert_eq!(scene.cluster.count(&scene.topic).expect("the broker answers"), 2_501, "something was sent twice");
