@@ -4,13 +4,15 @@ mod agent;
 mod indexer;
 
 mod check;
+mod simulate;
+mod test;
 
 use clap::Parser;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// #[global_allocator]
+// static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit code of a configuration that cannot be used.
 const BAD_CONFIG: u8 = 2;
@@ -37,6 +39,10 @@ enum Command {
     Indexer(indexer::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Runs a pipeline on documents or lines from standard input
+    Simulate(simulate::Options),
+    /// Runs the tests that stand beside pipelines
+    Test(test::Options),
 }
 
 fn version() -> &'static str {
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Test(options) => test::run(&options),
     });
     ended.unwrap_or_else(|error| {
         eprintln!("tailrace: {error:#}");
