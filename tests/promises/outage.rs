@@ -40,9 +40,10 @@ fn twenty_seconds_without_kafka_and_without_the_search_node_lose_nothing() {
     indexer.wait_ready(Duration::from_secs(20));
     scene.wait_indexed(3 * RATE, Duration::from_secs(60));
 
-    without_kafka(&scene, &kafka, &writer, &mut agent);
+    // A missed bar is told at the end, so that one does not hide the others.
+    let mut missed = without_kafka(&scene, &kafka, &writer, &mut agent);
     scene.wait_indexed(writer.lines(), Duration::from_secs(60));
-    without_search(&scene, &search, &writer, &mut indexer);
+    missed.extend(without_search(&scene, &search, &writer, &mut indexer));
 
     let written = writer.end().expect("the lines are written");
     let lines = written.values().sum();
@@ -55,9 +56,15 @@ fn twenty_seconds_without_kafka_and_without_the_search_node_lose_nothing() {
     eprintln!("figures outage: index: {index}");
     assert!(index.is_clean(), "{index}");
     assert!(topic.missing.is_empty() && topic.is_sound() && topic.inverted_in_a_life.is_empty(), "{topic}");
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
-fn without_kafka(scene: &Scene, kafka: &OwnKafka, writer: &Writer, agent: &mut Daemon) {
+/// The message if a bar is missed.
+fn bar(holds: bool, message: String) -> Option<String> {
+    if holds { None } else { Some(message) }
+}
+
+fn without_kafka(scene: &Scene, kafka: &OwnKafka, writer: &Writer, agent: &mut Daemon) -> Vec<String> {
     let before = agent.usage().expect("the agent runs");
     kafka.stop().expect("the broker stops");
     let written_before = writer.lines();
@@ -92,9 +99,12 @@ fn without_kafka(scene: &Scene, kafka: &OwnKafka, writer: &Writer, agent: &mut D
     eprintln!(
         "figures outage: broker back {returned:?} after its start, caught up {caught_up:?} later ({backlog} lines)"
     );
-    assert!(growth <= RSS_GROWTH_MAX, "RSS grew by {growth} bytes, {RSS_GROWTH_MAX} allowed");
-    assert!(cpu <= CPU_MAX, "{:.2} % of a core while Kafka was away", cpu * 100.0);
-    assert!(caught_up <= CATCH_UP_MAX, "caught up only {caught_up:?} after the broker's return");
+    let bars = [
+        bar(growth <= RSS_GROWTH_MAX, format!("RSS grew by {growth} bytes, {RSS_GROWTH_MAX} allowed")),
+        bar(cpu < CPU_MAX, format!("{:.2} % of a core while Kafka was away", cpu * 100.0)),
+        bar(caught_up <= CATCH_UP_MAX, format!("caught up only {caught_up:?} after the broker's return")),
+    ];
+    bars.into_iter().flatten().collect()
 }
 
 /// Waits until a client finds a leader for every partition.
@@ -109,7 +119,7 @@ fn until_broker_answers(scene: &Scene) -> Duration {
     begun.elapsed()
 }
 
-fn without_search(scene: &Scene, search: &OwnSearch, writer: &Writer, indexer: &mut Daemon) {
+fn without_search(scene: &Scene, search: &OwnSearch, writer: &Writer, indexer: &mut Daemon) -> Vec<String> {
     let rebalances = |indexer: &Daemon| indexer.metrics().map(|m| m.total("tailrace_indexer_rebalances_total"));
     let assigned = |indexer: &Daemon| indexer.metrics().map(|m| m.total("tailrace_indexer_assigned_partitions"));
     let before = rebalances(indexer).expect("the indexer has metrics");
@@ -136,7 +146,14 @@ fn without_search(scene: &Scene, search: &OwnSearch, writer: &Writer, indexer: &
         cpu * 100.0,
         back.elapsed()
     );
-    assert_eq!(rebalances(indexer).expect("the indexer has metrics"), before, "the indexer lost its assignment");
-    assert_eq!(assigned(indexer).expect("the indexer has metrics"), 6);
-    assert!(rss_max <= INDEXER_RSS_MAX, "indexer RSS {rss_max} bytes");
+    let (moved, left) =
+        (rebalances(indexer).expect("the indexer has metrics"), assigned(indexer).expect("the indexer has metrics"));
+    let bars = [
+        bar(
+            moved == before && left == 6,
+            format!("the assignment moved: {before} -> {moved} rebalances, {left} of 6 partitions"),
+        ),
+        bar(rss_max <= INDEXER_RSS_MAX, format!("indexer RSS {rss_max} bytes, {INDEXER_RSS_MAX} allowed")),
+    ];
+    bars.into_iter().flatten().collect()
 }

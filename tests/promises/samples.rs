@@ -98,7 +98,7 @@ fn whole_way(name: &str, logs: &[PathBuf], pipeline: Option<&str>) -> Outcome {
     Outcome { documents: documents.len(), with_status }
 }
 
-/// Each line of a file by path and offset, without its line end.
+/// Each line of a file that makes an event, by path and offset, without its line end.
 fn lines(path: &Path, bytes: &[u8]) -> BTreeMap<(String, Option<u64>), String> {
     let mut found = BTreeMap::new();
     let mut offset = 0;
@@ -106,7 +106,10 @@ fn lines(path: &Path, bytes: &[u8]) -> BTreeMap<(String, Option<u64>), String> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let text = String::from_utf8_lossy(text).into_owned();
-        found.insert((path.display().to_string(), Some(offset)), text);
+        // An empty line makes no event, as with Filebeat.
+        if !text.is_empty() {
+            found.insert((path.display().to_string(), Some(offset)), text);
+        }
         offset += line.len() as u64;
     }
     found
