@@ -7,6 +7,9 @@ mod check;
 mod simulate;
 mod test;
 
+#[cfg(test)]
+mod pages;
+
 use clap::Parser;
 use std::process::ExitCode;
 use std::sync::LazyLock;

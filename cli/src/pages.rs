@@ -1,0 +1,209 @@
+//! The examples in deploy/ and the tables in docs/ → compared with the code they describe. Tests only.
+//!
+//! What the code takes is asked of the code: a key that no struct knows is put into each part of an example, and the error
+//! lists the keys that there are.
+
+use crate::agent::AgentFile;
+use indexer::IndexerConfig;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use service::load::{ConfigError, parse_config};
+use service::metrics::Registry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+const AGENT: &str = include_str!("../../deploy/agent.example.yaml");
+const INDEXER: &str = include_str!("../../deploy/indexer.example.yaml");
+const METRICS: &str = include_str!("../../docs/metrics.md");
+
+/// A key that no configuration has.
+const STRANGER: &str = "zz_stranger";
+/// Maps whose keys are the user's own.
+const FREE: [&str; 2] = ["inputs[].fields", "kafka.librdkafka"];
+/// The same values without any key that has a default.
+const AGENT_REQUIRED: &str = "\
+    {inputs: [{id: nginx, type: file, paths: [/var/log/nginx/access.log*]}], kafka: {brokers: ['127.0.0.1:9092']}}";
+const INDEXER_REQUIRED: &str = "\
+    {kafka: {brokers: ['127.0.0.1:9092'], topics: [logs]}, elasticsearch: {hosts: ['http://127.0.0.1:9200']}}";
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    parse_config(Path::new("example.yaml"), text)
+}
+
+#[track_caller]
+fn load<T: DeserializeOwned>(text: &str) -> T {
+    parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The example as it stands, and once more for each `# or:`, with that line in the place of the key above it.
+///
+/// Secrets refer to a variable that is set wherever tests run.
+fn variants(example: &str) -> Vec<String> {
+    let lines: Vec<&str> = example.lines().collect();
+    let mut variants = vec![example.to_owned()];
+    for (at, line) in lines.iter().enumerate() {
+        let Some((indent, other)) = line.split_once("# or: ") else { continue };
+        let key = (0..at).rev().find(|&above| !lines[above].contains("# or: ")).expect("a key stands above");
+        let name = other.split(':').next().expect("split gives one part");
+        assert!(lines[key].starts_with(&format!("{indent}{name}:")), "`{line}` does not follow its key");
+        let replaced = format!("{indent}{other}");
+        let text: Vec<&str> =
+            lines.iter().enumerate().map(|(nth, line)| if nth == key { replaced.as_str() } else { line }).collect();
+        variants.push(with_known_secrets(&text.join("\n")));
+    }
+    variants
+}
+
+fn with_known_secrets(text: &str) -> String {
+    let mut parts = text.split("${env:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once('}').expect("a reference is closed");
+        out.push_str("${env:PATH}");
+        out.push_str(rest);
+    }
+    out
+}
+
+/// Keys by the path of their map.
+type Keys = BTreeMap<String, BTreeSet<String>>;
+
+/// The paths of all maps in `value`, with the keys there; a list counts as its members.
+fn keys_written(value: &Value, path: &str, keys: &mut Keys) {
+    match value {
+        Value::Object(members) if !FREE.contains(&path) => {
+            keys.entry(path.to_owned()).or_default().extend(members.keys().cloned());
+            for (key, value) in members {
+                keys_written(value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, keys);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys_written(item, &format!("{path}[]"), keys)),
+        _ => {}
+    }
+}
+
+/// Puts `STRANGER` into the map at `path`.
+fn insert(value: &mut Value, path: &str) {
+    match (value, path.split_once('.').unwrap_or((path, ""))) {
+        (Value::Object(members), ("", _)) => drop(members.insert(STRANGER.to_owned(), Value::Bool(true))),
+        (Value::Object(members), (key, rest)) => match key.strip_suffix("[]") {
+            Some(list) => insert(&mut members[list][0], rest),
+            None => insert(&mut members[key], rest),
+        },
+        (other, _) => panic!("{path}: a map is expected in {other}"),
+    }
+}
+
+/// The keys that `T` takes at `path` of `value`, as the error about a stranger lists them.
+fn keys_known<T: DeserializeOwned + Debug>(value: &Value, path: &str) -> BTreeSet<String> {
+    let mut value = value.clone();
+    insert(&mut value, path);
+    let error = parse::<T>(&value.to_string()).expect_err("no struct has such a key").to_string();
+    let message = error.lines().next().unwrap_or_default();
+    let (_, listed) = message
+        .split_once(&format!("unknown field `{STRANGER}`, expected "))
+        .unwrap_or_else(|| panic!("at `{path}`: the error is another one: {error}"));
+    let words = listed.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    words.filter(|word| !["one", "of", "or"].contains(word)).map(str::to_owned).collect()
+}
+
+/// Every key of `T` stands in the example or in one of its variants, and no other.
+fn check_keys<T: DeserializeOwned + Debug>(example: &str) {
+    let (mut written, mut known) = (Keys::new(), Keys::new());
+    for variant in variants(example) {
+        let value: Value = load(&variant);
+        let mut here = Keys::new();
+        keys_written(&value, "", &mut here);
+        for (path, keys) in here {
+            known.entry(path.clone()).or_default().extend(keys_known::<T>(&value, &path));
+            written.entry(path).or_default().extend(keys);
+        }
+    }
+    assert!(known.values().map(BTreeSet::len).sum::<usize>() > 20, "the errors list no keys: {known:?}");
+    assert_eq!(written, known);
+}
+
+#[test]
+fn every_key_of_the_agent_stands_in_its_example() {
+    check_keys::<AgentFile>(AGENT);
+}
+
+#[test]
+fn every_key_of_the_indexer_stands_in_its_example() {
+    check_keys::<IndexerConfig>(INDEXER);
+}
+
+#[test]
+fn the_defaults_in_the_examples_are_those_of_the_code() {
+    assert_eq!(format!("{:#?}", load::<AgentFile>(AGENT)), format!("{:#?}", load::<AgentFile>(AGENT_REQUIRED)));
+    let (example, required) = (load::<IndexerConfig>(INDEXER), load::<IndexerConfig>(INDEXER_REQUIRED));
+    assert_eq!(format!("{example:#?}"), format!("{required:#?}"));
+}
+
+#[test]
+fn the_examples_can_be_used_and_so_can_what_they_offer() {
+    for variant in variants(AGENT) {
+        load::<AgentFile>(&variant).compile().unwrap_or_else(|error| panic!("{error:#}\n{variant}"));
+    }
+    for variant in variants(INDEXER) {
+        let mut config: IndexerConfig = load(&variant);
+        config.pipelines.dir = Some(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/catalog")));
+        indexer::check(&config).unwrap_or_else(|error| panic!("{error:#}\n{variant}"));
+    }
+    indexer::check(&load(INDEXER)).expect("the example itself can be used");
+}
+
+/// All metrics of both daemons, each with its labels, as rows of the page: name, kind, labels.
+fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
+    let registry = Registry::default();
+    let agent = agent::AgentMetrics::new(&registry);
+    let shipper = shipper::ShipperMetrics::new(&registry);
+    let indexer = indexer::metrics::Metrics::new(&registry);
+    // A metric with labels is shown only once it has a value. Those of the first two have one label.
+    let one_label = [&agent.acknowledged, &agent.filtered, &agent.dropped, &agent.dead_lettered, &agent.lost_bytes];
+    let and_more = [&agent.incarnations, &agent.checkpoints, &shipper.failed, &shipper.client_errors];
+    let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
+    let and_others = [&indexer.pipeline_failures, &indexer.commits];
+    for counters in one_label.iter().chain(&and_more).chain(&of_indexer).chain(&and_others) {
+        counters.with_label_values(&["x"]).inc();
+    }
+    indexer.lag.with_label_values(&["x", "0"]).set(0);
+
+    let text = registry.text();
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let labels = |name: &str| {
+        let labelled = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
+        let pairs = labelled.map_or("", |(pairs, _)| pairs).split(',');
+        pairs.filter_map(|pair| Some(pair.split_once('=')?.0)).collect::<Vec<_>>().join(", ")
+    };
+    kinds.map(|(name, kind)| [name.to_owned(), kind.to_owned(), labels(name)]).collect()
+}
+
+/// Names that stand in the source of the crates' tables: so that a metric with labels cannot be forgotten above.
+fn names_in_the_sources() -> BTreeSet<String> {
+    let agent = include_str!("../../agent/src/metrics.rs");
+    let shipper = include_str!("../../shipper/src/metrics.rs");
+    let indexer = include_str!("../../indexer/src/metrics.rs");
+    let mut names = BTreeSet::new();
+    for (prefix, source) in [("agent", agent), ("shipper", shipper), ("indexer", indexer)] {
+        for call in ["counter(\"", "counters(\"", "gauge(\"", "gauge(&name(\"", "gauges(\"", "histogram(\""] {
+            for (_, rest) in source.match_indices(call).map(|(at, _)| source.split_at(at + call.len())) {
+                let name = rest.split('"').next().unwrap_or_default();
+                let whole = format!("tailrace_{prefix}_{name}");
+                names.insert(if name.starts_with("tailrace_") { name.to_owned() } else { whole });
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn the_page_of_metrics_has_every_metric_and_no_other() {
+    let cells = |row: &'static str| row.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>();
+    let rows = METRICS.lines().filter(|line| line.starts_with("| `tailrace_")).map(cells);
+    let page: BTreeSet<_> = rows.map(|cells| [cells[1].clone(), cells[2].clone(), cells[3].clone()]).collect();
+    let code = metrics_of_the_code();
+    assert_eq!(code.iter().map(|[name, ..]| name.clone()).collect::<BTreeSet<_>>(), names_in_the_sources());
+    assert_eq!(page, code);
+}
