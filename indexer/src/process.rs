@@ -179,6 +179,10 @@ impl Worker<'_> {
                 }
                 None => {
                     plan.metrics.pipeline_unknown.inc();
+                    // Repeats are held back by the log itself.
+                    let (partition, offset) = (parcel.partition, parcel.records[record as usize].offset);
+                    tracing::warn!(pipeline = name, topic = %parcel.topic, partition, offset,
+                        "there is no such pipeline; the record is indexed as it came, with error.message");
                     plan.mark(&mut decoded.event, &format!("pipeline with id [{name}] does not exist"));
                 }
             }
