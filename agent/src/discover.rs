@@ -8,19 +8,23 @@ use crate::identity::Inode;
 use anyhow::{Context as _, bail};
 use globset::{GlobBuilder, GlobMatcher};
 use notify::{EventKind, RecursiveMode, Watcher as _};
+use service::clock::monotonic;
 use service::stop::Stop;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// How deep `**` looks.
 const DEPTH_MAX: usize = 32;
 /// Notifications within this time make one scan.
 const RESCAN_PAUSE: Duration = Duration::from_millis(50);
+/// How long a folder with a busy writer goes unwatched: every write makes a notification, and a thousand a second cost
+/// more than looking at its files ten times a second does. The tail stage looks at busy files by itself.
+const UNWATCHED: Duration = Duration::from_secs(5);
 /// More touched paths than this are not remembered one by one: every file is looked at.
 const TOUCHED_MAX: usize = 4_096;
 
@@ -219,19 +223,52 @@ impl Touched {
 
 /// Scans at every interval, and soon after a notification of a new, renamed or removed file, until stopped.
 pub(crate) async fn run(inputs: Arc<Vec<FileInput>>, touched: Touched, output: mpsc::Sender<Listing>, stop: Stop) {
-    let rescan = Arc::new(Notify::new());
-    let mut watches = Watches::new(touched, rescan.clone());
+    let signals = Arc::new(Signals::default());
+    let mut watches = Watches::new(touched, signals.clone());
     let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
     while !stop.is_stopped() {
         let mut listing = scan(&inputs);
-        watches.follow(std::mem::take(&mut listing.folders));
+        watches.follow(std::mem::take(&mut listing.folders), monotonic());
         if output.send(listing).await.is_err() {
             return; // Tailing has ended.
         }
-        tokio::select! {
-            () = stop.stopped() => return,
-            () = tokio::time::sleep(interval) => {}
-            () = rescan.notified() => tokio::time::sleep(RESCAN_PAUSE.min(interval)).await,
+        let next_scan = tokio::time::sleep(interval);
+        tokio::pin!(next_scan);
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return,
+                () = &mut next_scan => break,
+                () = signals.rescan.notified() => {
+                    tokio::time::sleep(RESCAN_PAUSE.min(interval)).await;
+                    break;
+                }
+                () = signals.busy.notified() => watches.unwatch_busy(&signals.take_busy(), monotonic()),
+            }
+        }
+    }
+}
+
+/// What the watcher's thread tells.
+#[derive(Debug, Default)]
+struct Signals {
+    /// A file came, went or was renamed; or notifications were missed.
+    rescan: Notify,
+    /// Some folder's files are being written.
+    busy: Notify,
+    busy_folders: Mutex<HashSet<PathBuf>>,
+}
+
+impl Signals {
+    fn take_busy(&self) -> HashSet<PathBuf> {
+        std::mem::take(&mut *self.busy_folders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn written(&self, path: &Path) {
+        let Some(folder) = path.parent() else { return };
+        let mut folders = self.busy_folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if !folders.contains(folder) {
+            folders.insert(folder.to_owned());
+            self.busy.notify_one();
         }
     }
 }
@@ -240,32 +277,38 @@ pub(crate) async fn run(inputs: Arc<Vec<FileInput>>, touched: Touched, output: m
 struct Watches {
     watcher: Option<notify::RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
+    /// Folders with busy writers, and when to watch them again.
+    unwatched: HashMap<PathBuf, Instant>,
     refused: bool,
 }
 
 impl Watches {
-    fn new(touched: Touched, rescan: Arc<Notify>) -> Self {
+    fn new(touched: Touched, signals: Arc<Signals>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-            Ok(event) if event.need_rescan() => rescan.notify_one(),
+            Ok(event) if event.need_rescan() => signals.rescan.notify_one(),
             Ok(event) => match event.kind {
                 EventKind::Access(_) => {} // Our own reading makes these.
                 EventKind::Modify(notify::event::ModifyKind::Data(_)) => {
+                    event.paths.iter().for_each(|path| signals.written(path));
                     if !touched.add(&event.paths) {
-                        rescan.notify_one();
+                        signals.rescan.notify_one();
                     }
                 }
-                _ => rescan.notify_one(),
+                _ => signals.rescan.notify_one(),
             },
-            Err(_) => rescan.notify_one(),
+            Err(_) => signals.rescan.notify_one(),
         });
         if let Err(error) = &watcher {
             tracing::warn!(%error, "no change notifications, files are looked at every scan_interval");
         }
-        Self { watcher: watcher.ok(), folders: BTreeSet::new(), refused: false }
+        Self { watcher: watcher.ok(), folders: BTreeSet::new(), unwatched: HashMap::new(), refused: false }
     }
 
-    fn follow(&mut self, folders: BTreeSet<PathBuf>) {
+    /// Watches `folders` and no others; those with a busy writer again after a while.
+    fn follow(&mut self, mut folders: BTreeSet<PathBuf>, now: Instant) {
         let Some(watcher) = &mut self.watcher else { return };
+        self.unwatched.retain(|_, until| *until > now);
+        folders.retain(|folder| !self.unwatched.contains_key(folder));
         for gone in self.folders.difference(&folders) {
             watcher.unwatch(gone).ok(); // Its watch went with the folder.
         }
@@ -278,6 +321,16 @@ impl Watches {
             }
         }
         self.folders = folders.into_iter().filter(|folder| folder.exists()).collect();
+    }
+
+    fn unwatch_busy(&mut self, busy: &HashSet<PathBuf>, now: Instant) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for folder in busy {
+            if self.folders.remove(folder) {
+                watcher.unwatch(folder).ok(); // Gone, then the next scan says so.
+                self.unwatched.insert(folder.clone(), now + UNWATCHED);
+            }
+        }
     }
 }
 

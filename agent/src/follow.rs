@@ -63,6 +63,8 @@ pub(crate) struct Lines {
     pub(crate) end: u64,
     pub(crate) empty: u64,
     pub(crate) truncated: u64,
+    /// The file did not end with them.
+    pub(crate) is_full: bool,
 }
 
 /// What one look at a file found.
@@ -174,8 +176,8 @@ impl Follow {
                 self.pass(&buffer[..framed.consumed], now);
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
-                let (empty, truncated) = (framed.empty, framed.truncated);
-                return Ok(Look::Lines(Lines { buffer, records, start, end: self.offset, empty, truncated }));
+                let (empty, truncated, is_full) = (framed.empty, framed.truncated, self.offset < size);
+                return Ok(Look::Lines(Lines { buffer, records, start, end: self.offset, empty, truncated, is_full }));
             }
             if read < buffer_bytes {
                 self.was_at_end = true;
@@ -207,7 +209,7 @@ impl Follow {
         let Some(edges) = Edges::read(&self.file, end)? else { return Ok(Look::Truncated) };
         (self.edges, self.offset, self.was_at_end, self.changed) = (edges, end, false, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true }];
-        Ok(Look::Lines(Lines { buffer: Bytes::from(kept), records, start, end, empty: 0, truncated: 1 }))
+        Ok(Look::Lines(Lines { buffer: Bytes::from(kept), records, start, end, empty: 0, truncated: 1, is_full: true }))
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {

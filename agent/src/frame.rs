@@ -74,12 +74,8 @@ mod tests {
     fn check(chunk: &str, lines: &[&str], rest: &str) {
         let mut records = Vec::new();
         let framed = frame(chunk.as_bytes(), 100, 8, &mut records);
-        let got: Vec<_> = records
-            .iter()
-            .map(|r| {
-                std::str::from_utf8(&chunk.as_bytes()[r.bytes.start as usize..r.bytes.end as usize]).expect("UTF-8")
-            })
-            .collect();
+        let got: Vec<_> =
+            records.iter().map(|r| chunk.get(r.bytes.start as usize..r.bytes.end as usize).expect("UTF-8")).collect();
         assert_eq!(got, lines);
         assert_eq!(&chunk.as_bytes()[framed.consumed..], rest.as_bytes());
         for record in &records {

@@ -27,6 +27,10 @@ const RECORD_OVERHEAD_BYTES: usize = 600;
 const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
 /// Notifications within this time make one look, so that a chatty writer makes groups, not single lines.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// A file that grew lately is looked at this often, notification or not …
+const BUSY_LOOK: Duration = Duration::from_millis(100);
+/// … until it has not grown for so long.
+const BUSY: Duration = Duration::from_secs(6);
 /// How far back from the end `start: end` looks for the start of the last line.
 const LAST_LINE_BYTES: u64 = 64 * 1024;
 
@@ -66,6 +70,7 @@ pub(crate) async fn run(
         files: HashMap::new(),
         by_inode: HashMap::new(),
         ready: VecDeque::new(),
+        busy: HashSet::new(),
         streams: 0,
         control,
         ledger,
@@ -73,6 +78,8 @@ pub(crate) async fn run(
         metrics,
         stop: stop.clone(),
     };
+    let mut busy_looks = tokio::time::interval(BUSY_LOOK);
+    busy_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let has_ready = !tail.ready.is_empty();
         tokio::select! {
@@ -81,6 +88,7 @@ pub(crate) async fn run(
             Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
+            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
                     return;
@@ -109,6 +117,8 @@ struct Tail {
     /// Input, device and inode of a followed file.
     by_inode: HashMap<(usize, u64, u64), StreamId>,
     ready: VecDeque<StreamId>,
+    /// Files that grew lately.
+    busy: HashSet<StreamId>,
     streams: u64,
     budget: Budget,
     control: Sender<Control>,
@@ -328,6 +338,17 @@ impl Tail {
         }
     }
 
+    fn look_at_busy(&mut self) {
+        let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
+        self.busy.retain(|stream| {
+            let Some(file) = files.get_mut(stream).filter(|file| now.duration_since(file.changed) < BUSY) else {
+                return false;
+            };
+            enqueue(file, ready);
+            true
+        });
+    }
+
     fn rewind(&mut self, rewind: &Rewind) {
         let Some(file) = self.files.get_mut(&rewind.stream) else { return };
         let path = file.path.display().to_string();
@@ -346,7 +367,10 @@ impl Tail {
         file.is_queued = false;
         match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
             Ok(Look::Lines(lines)) => {
-                enqueue(file, &mut self.ready);
+                self.busy.insert(stream);
+                if lines.is_full {
+                    enqueue(file, &mut self.ready); // There is more.
+                }
                 self.ship(stream, lines).await?;
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),

@@ -88,11 +88,11 @@ impl AgentFile {
     /// Everything compiled. Errors: what the file asks for cannot be done, as [`Unusable`].
     pub(crate) fn compile(&self) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
         let name = match &self.name {
-            Some(name) if name.is_empty() => return Err(Unusable::new("name: it is empty")),
+            Some(name) if name.is_empty() => return Err(Unusable::error("name: it is empty")),
             Some(name) => name.clone(),
             None => host_name()?,
         };
-        let unusable = |error: anyhow::Error| Unusable::new(&format!("{error:#}"));
+        let unusable = |error: anyhow::Error| Unusable::error(&format!("{error:#}"));
         let inputs = agent::inputs(&self.inputs).map_err(unusable)?;
         let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
         let memory = usize::try_from(self.memory.0)?;

@@ -22,7 +22,7 @@ pub(crate) struct Options {
 pub(crate) struct Unusable(String);
 
 impl Unusable {
-    pub(crate) fn new(what: &str) -> anyhow::Error {
+    pub(crate) fn error(what: &str) -> anyhow::Error {
         Self(what.to_owned()).into()
     }
 }
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         (None, Some(_)) => indexer(path)?,
         _ => {
             let what = "neither an agent's file (with inputs) nor an indexer's (with elasticsearch)";
-            return Err(Unusable::new(&format!("{}: {what}", path.display())));
+            return Err(Unusable::error(&format!("{}: {what}", path.display())));
         }
     };
     writeln!(std::io::stdout(), "{}: ok, {found}", path.display())?;
@@ -58,7 +58,7 @@ fn agent(path: &Path) -> anyhow::Result<String> {
 
 fn indexer(path: &Path) -> anyhow::Result<String> {
     let config: indexer::IndexerConfig = service::load::read_config(path)?;
-    let unusable = |error: anyhow::Error| Unusable::new(&format!("{}: {error:#}", path.display()));
+    let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
     indexer::check(&config).map_err(unusable)?;
     Ok("an indexer; its pipelines compile".to_owned())
 }

@@ -25,7 +25,7 @@ pub(crate) struct Options {
 /// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let config: IndexerConfig = service::load::read_config(&options.config)?;
-    indexer::check(&config).map_err(|error| Unusable::new(&format!("{}: {error:#}", options.config.display())))?;
+    indexer::check(&config).map_err(|error| Unusable::error(&format!("{}: {error:#}", options.config.display())))?;
     service::logs::init(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)

@@ -14,8 +14,8 @@ use clap::Parser;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-// #[global_allocator]
-// static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit code of a configuration that cannot be used.
 const BAD_CONFIG: u8 = 2;
@@ -63,8 +63,20 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
     });
     ended.unwrap_or_else(|error| {
-        eprintln!("tailrace: {error:#}");
+        eprintln!("tailrace: {}", told(&error));
         let is_config = error.is::<service::load::ConfigError>() || error.is::<check::Unusable>();
         ExitCode::from(if is_config { BAD_CONFIG } else { 1 })
     })
+}
+
+/// The error and its causes; one that repeats what was said before it is left out.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }

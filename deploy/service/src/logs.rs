@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::Looku
 
 use repeats::Repeats;
 
-/// How the daemon speaks of itself. YAML: `logs`.
+/// How the daemon speaks of itself. YAML: `log`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -76,7 +76,7 @@ where
 }
 
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    let filter = EnvFilter::try_new(level).with_context(|| format!("logs.level: `{level}` cannot be read"))?;
+    let filter = EnvFilter::try_new(level).with_context(|| format!("log.level: `{level}` cannot be read"))?;
     // Whatever is shown, the counts of what was held back are.
     Ok(filter.add_directive(format!("{}=warn", repeats::TARGET).parse().context("a constant directive")?))
 }
