@@ -474,6 +474,35 @@ mod tests {
         assert_eq!(offsets(folder.path()), [(1, 10)]);
     }
 
+    /// The null device takes every byte and refuses every fsync: a flush that succeeds there has not asked for one.
+    #[test]
+    fn a_flush_that_could_not_be_synced_is_no_flush() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.log = File::options().write(true).open("/dev/null").expect("the null device");
+        let error = store.flush(&[saved(1, 10)], &[]).expect_err("nothing is on a disk");
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+        store.flush(&[], &[]).expect("a new generation is made");
+        assert_eq!(offsets(folder.path()), [(1, 10)]);
+    }
+
+    #[test]
+    fn a_generation_that_could_not_be_synced_gets_no_name() {
+        let folder = folder();
+        let (mut store, _) = Store::open(folder.path()).expect("opens");
+        store.flush(&[saved(1, 10)], &[]).expect("flushes");
+        let (before, making) = (generations(folder.path()).expect("listed"), folder.path().join("checkpoint.new"));
+        std::os::unix::fs::symlink("/dev/null", &making).expect("linked");
+        store.is_torn = true;
+        let error = store.flush(&[saved(1, 11)], &[]).expect_err("nothing is on a disk");
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+        assert_eq!(generations(folder.path()).expect("listed"), before);
+        assert_eq!(offsets(folder.path()), [(1, 10)]);
+        fs::remove_file(making).expect("removed");
+        store.flush(&[], &[]).expect("the next one makes it good");
+        assert_eq!(offsets(folder.path()), [(1, 11)]);
+    }
+
     #[test]
     fn a_checkpoint_of_a_later_version_is_left_unread_and_said() {
         let folder = folder();

@@ -509,3 +509,6 @@ fn enqueue(file: &mut Follow, ready: &mut VecDeque<StreamId>) {
         ready.push_back(file.stream);
     }
 }
+
+#[cfg(test)]
+mod tests;

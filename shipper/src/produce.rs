@@ -314,3 +314,6 @@ impl Sender {
         service::failpoint::hit("shipper-after-produce");
     }
 }
+
+#[cfg(test)]
+mod tests;
