@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::KafkaConfig;
-use event::{Anchor, Debt, Entry, Incarnation, Input, Permit, Record, StreamId};
+use event::{Ack, Anchor, Debt, Entry, Incarnation, Input, Permit, Record, StreamId};
 use rdkafka::mocking::MockCluster;
 use service::metrics::Registry;
 use tokio::sync::mpsc::UnboundedReceiver;
