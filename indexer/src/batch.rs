@@ -4,6 +4,7 @@
 
 use crate::config::BatchConfig;
 use crate::parcel::Parcel;
+use crate::pool::Pool;
 use crate::settle::Cause;
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -89,12 +90,25 @@ impl Batch {
     }
 }
 
+/// Room in a body beyond its limit, so that the document which goes over it does not make the buffer grow.
+const SLACK: usize = 64 << 10;
+/// The first batch is so many times smaller, and due so much sooner, than the limits say.
+const FIRST_SHARE: usize = 64;
+
+/// Bytes that a body of `limits` takes.
+pub fn body_capacity(limits: &BatchConfig) -> usize {
+    usize::try_from(limits.bytes_max.0).unwrap_or(usize::MAX).saturating_add(SLACK)
+}
+
 /// A batch while it is filled. One per worker.
 #[derive(Debug)]
 pub struct Filling {
     limits: BatchConfig,
-    /// Written by the worker; [`Filling::push`] closes a document.
-    pub body: Vec<u8>,
+    bodies: Pool,
+    /// Limits of bytes and age are divided by this. Halves from batch to batch: the first documents after the start are
+    /// seen at once, and full batches come when there is a stream of them.
+    share: usize,
+    body: Vec<u8>,
     items: Vec<Item>,
     parcels: Vec<Arc<Parcel>>,
     pipelines: Vec<CompactString>,
@@ -103,11 +117,13 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// An empty batch.
-    pub fn new(limits: BatchConfig) -> Self {
+    /// An empty batch; its bodies come from `bodies`.
+    pub fn new(limits: BatchConfig, bodies: Pool) -> Self {
         let pipelines = vec![CompactString::default()];
         Self {
             limits,
+            bodies,
+            share: FIRST_SHARE,
             body: Vec::new(),
             items: Vec::new(),
             parcels: Vec::new(),
@@ -117,15 +133,23 @@ impl Filling {
         }
     }
 
+    /// Where the next document is written to; [`Filling::push`] closes it.
+    pub fn body(&mut self) -> &mut Vec<u8> {
+        if self.body.capacity() == 0 {
+            // Not before there is something to write: a worker that waits with a full batch holds no second one.
+            self.body = self.bodies.take(body_capacity(&self.limits));
+        }
+        &mut self.body
+    }
+
     /// Closes the document that was written to `body` since the last call. Returns a batch when that one is full: all
     /// before this document if it no longer fits, else all.
     pub fn push(&mut self, parcel: &Arc<Parcel>, record: u32, pipeline: Option<&str>, now: Instant) -> Option<Batch> {
         let start = self.items.last().map_or(0, |item| item.end);
-        let bytes_max = usize::try_from(self.limits.bytes_max.0).unwrap_or(usize::MAX);
-        let full = if self.body.len() > bytes_max && !self.items.is_empty() {
+        let full = if self.body.len() > self.bytes_max() && !self.items.is_empty() {
             let last = self.body.split_off(start);
             let full = self.take();
-            self.body.extend_from_slice(&last);
+            self.body().extend_from_slice(&last);
             full
         } else {
             None
@@ -149,11 +173,12 @@ impl Filling {
         if self.items.is_empty() && self.dead.is_empty() {
             return None;
         }
-        let capacity = self.body.len() + self.body.len() / 8; // The next one will be about as large: no growing by copies.
+        self.share = (self.share / 2).max(1);
         let pipelines = std::mem::replace(&mut self.pipelines, vec![CompactString::default()]);
+        let items = Vec::with_capacity(self.items.len()); // The next batch will be about as long: no growing by copies.
         Some(Batch {
-            body: std::mem::replace(&mut self.body, Vec::with_capacity(capacity)).into(),
-            items: std::mem::take(&mut self.items),
+            body: self.bodies.lend(std::mem::take(&mut self.body)),
+            items: std::mem::replace(&mut self.items, items),
             parcels: std::mem::take(&mut self.parcels),
             pipelines,
             dead: std::mem::take(&mut self.dead),
@@ -162,12 +187,19 @@ impl Filling {
 
     /// How long until the batch is due, if it holds anything.
     pub fn due_in(&self, now: Instant) -> Option<Duration> {
-        self.since.map(|since| (since + self.limits.age_max).saturating_duration_since(now))
+        let age_max = self.limits.age_max / self.share as u32;
+        self.since.map(|since| (since + age_max).saturating_duration_since(now))
     }
 
     fn is_full(&self) -> bool {
-        let bytes_max = usize::try_from(self.limits.bytes_max.0).unwrap_or(usize::MAX);
-        self.body.len() >= bytes_max || self.items.len() + self.dead.len() >= self.limits.events_max
+        // A little early: so the next document seldom goes over the limit, and has to be taken out again.
+        let bytes_max = self.bytes_max();
+        self.body.len() >= (bytes_max - bytes_max / 64) / self.share
+            || self.items.len() + self.dead.len() >= self.limits.events_max
+    }
+
+    fn bytes_max(&self) -> usize {
+        usize::try_from(self.limits.bytes_max.0).unwrap_or(usize::MAX)
     }
 
     fn origin(&mut self, parcel: &Arc<Parcel>, record: u32, now: Instant) -> Origin {
@@ -199,6 +231,11 @@ mod tests {
     use service::load::ByteSize;
     use service::metrics::Registry;
 
+    /// One that has handed on its first batches.
+    fn filling(limits: BatchConfig) -> Filling {
+        Filling { share: 1, ..Filling::new(limits, Pool::new(1 << 20)) }
+    }
+
     /// Pushes documents of these sizes and checks the sizes of the bodies that come out, the last by `take`.
     #[track_caller]
     fn check(sizes: &[usize], events_max: usize, expected: &[&[usize]]) {
@@ -206,10 +243,10 @@ mod tests {
         let payloads: Vec<&[u8]> = sizes.iter().map(|_| b"x".as_slice()).collect();
         let (parcel, _rx) = parcel(&payloads, &metrics);
         let limits = BatchConfig { bytes_max: ByteSize(100), events_max, age_max: Duration::from_secs(1) };
-        let (mut filling, now) = (Filling::new(limits), service::clock::monotonic());
+        let (mut filling, now) = (filling(limits), service::clock::monotonic());
         let mut batches = Vec::new();
         for (record, &size) in sizes.iter().enumerate() {
-            filling.body.extend(std::iter::repeat_n(b'a' + record as u8, size));
+            filling.body().extend(std::iter::repeat_n(b'a' + record as u8, size));
             batches.extend(filling.push(&parcel, record as u32, Some("p"), now));
         }
         batches.extend(filling.take());
@@ -238,21 +275,66 @@ mod tests {
     fn a_batch_is_due_by_the_age_of_its_first_document() {
         let metrics = Metrics::new(&Registry::default());
         let (parcel, _rx) = parcel(&[b"x"], &metrics);
-        let (mut filling, now) = (Filling::new(BatchConfig::default()), service::clock::monotonic());
+        let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
         assert_eq!(filling.due_in(now), None);
-        filling.body.push(b'x');
+        filling.body().push(b'x');
         assert!(filling.push(&parcel, 0, None, now).is_none());
         assert_eq!(filling.due_in(now + Duration::from_millis(400)), Some(Duration::from_millis(600)));
         assert_eq!(filling.due_in(now + Duration::from_secs(9)), Some(Duration::ZERO));
     }
 
     #[test]
+    fn the_first_batches_go_sooner() {
+        let metrics = Metrics::new(&Registry::default());
+        let (parcel, _rx) = parcel(&[b"x"], &metrics);
+        let limits = BatchConfig { bytes_max: ByteSize(64_000), ..BatchConfig::default() };
+        let (mut filling, now) = (Filling::new(limits, Pool::new(0)), service::clock::monotonic());
+        let sizes: Vec<usize> = (0..8)
+            .map(|_| {
+                let mut documents = 0;
+                loop {
+                    documents += 1;
+                    filling.body().extend_from_slice(&[b'x'; 100]);
+                    match filling.push(&parcel, 0, None, now) {
+                        Some(batch) => return batch.body.len(),
+                        None => assert!(documents < 1000, "the limit is 640 documents"),
+                    }
+                }
+            })
+            .collect();
+        assert_eq!(sizes, [1000, 2000, 4000, 7900, 15_800, 31_500, 63_000, 63_000]);
+        let (mut filling, second) = (Filling::new(BatchConfig::default(), Pool::new(0)), Duration::from_secs(1));
+        filling.body().push(b'x');
+        assert!(filling.push(&parcel, 0, None, now).is_none());
+        assert_eq!(filling.due_in(now), Some(second / 64));
+    }
+
+    #[test]
+    fn a_body_is_used_again_once_it_is_delivered() {
+        let metrics = Metrics::new(&Registry::default());
+        let (parcel, _rx) = parcel(&[b"x"], &metrics);
+        let (mut filling, now) =
+            (Filling::new(BatchConfig::default(), Pool::new(64 << 20)), service::clock::monotonic());
+        let mut next = || {
+            filling.body().extend_from_slice(b"document");
+            assert!(filling.push(&parcel, 0, None, now).is_none());
+            filling.take().expect("a document was pushed").body
+        };
+        let (first, second) = (next(), next());
+        let place = first.as_ptr();
+        assert_ne!(second.as_ptr(), place, "the first is still to be sent");
+        drop(first);
+        let third = next();
+        assert_eq!((third.as_ptr(), third.as_ref()), (place, b"document".as_slice()));
+    }
+
+    #[test]
     fn a_subset_has_its_own_documents_only() {
         let metrics = Metrics::new(&Registry::default());
         let (parcel, _rx) = parcel(&[b"x", b"y", b"z"], &metrics);
-        let (mut filling, now) = (Filling::new(BatchConfig::default()), service::clock::monotonic());
+        let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
         for (record, text) in ["aa", "bbb", "c"].iter().enumerate() {
-            filling.body.extend_from_slice(text.as_bytes());
+            filling.body().extend_from_slice(text.as_bytes());
             assert!(filling.push(&parcel, record as u32, None, now).is_none());
         }
         let batch = filling.take().expect("three documents were pushed");

@@ -182,7 +182,7 @@ impl Delivery {
                     self.metrics.retried.with_label_values(&[reason]).inc();
                     again.push(at);
                 }
-                Fate::Dead(cause) => dead.push((at, cause)),
+                Fate::Dead(cause) => dead.push((at, *cause)),
             }
         }
         self.metrics.indexed.inc_by(indexed);

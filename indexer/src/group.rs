@@ -10,8 +10,20 @@ use service::health::Health;
 use service::stop::Stop;
 use std::time::Duration;
 
-/// Largest and smallest share of the memory for records that librdkafka has fetched ahead, in bytes (R7).
-const PREFETCH: (u64, u64) = (2 << 20, 16 << 20);
+/// Smallest and largest queue of records that librdkafka has fetched ahead, in bytes (R7).
+const PREFETCH: (u64, u64) = (1 << 20, 8 << 20);
+/// A byte of that queue costs so many bytes of memory: librdkafka counts payloads, but keeps a structure of some 300 bytes
+/// for each record, and asks for more before it has unpacked the answer before.
+const PREFETCH_COST: u64 = 3;
+/// Smallest answer to a fetch that librdkafka lets us ask for: one message of the largest size.
+const FETCH_BYTES_MIN: u64 = 1 << 20;
+/// Most compressed bytes of one partition in an answer. Logs unpack to five times that and more.
+const FETCH_PARTITION_BYTES: u64 = 512 << 10;
+/// Longest that a broker keeps a fetch waiting for records. A partition that is ready a moment after the others waits for
+/// their fetch to come back, so this is also what the first record after a start waits.
+const FETCH_WAIT_MS: &str = "25";
+/// Wait before fetching on once the queue was full. At librdkafka's second, no more than a queue's worth is read a second.
+const FETCH_BACKOFF_MS: &str = "10";
 /// Longest wait for one answer about a topic.
 const METADATA_WAIT: Duration = Duration::from_secs(5);
 
@@ -35,9 +47,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("message.timeout.ms", "a dead letter must not expire"),
 ];
 
-/// Bytes that librdkafka may have fetched ahead.
-pub fn prefetch_bytes(config: &IndexerConfig) -> u64 {
-    (config.memory.0 / 8).clamp(PREFETCH.0, PREFETCH.1)
+/// Bytes of records that librdkafka may have fetched ahead.
+fn prefetch_bytes(config: &IndexerConfig) -> u64 {
+    (config.memory.0 / 16).clamp(PREFETCH.0, PREFETCH.1)
+}
+
+/// What is left of the memory for what this program holds itself.
+pub fn budget_bytes(config: &IndexerConfig) -> u64 {
+    config.memory.0.saturating_sub(prefetch_bytes(config) * PREFETCH_COST)
 }
 
 /// Brokers, security and what the user passes on: what consumer and producer share.
@@ -60,9 +77,10 @@ pub fn consumer(config: &IndexerConfig, member: Member) -> anyhow::Result<BaseCo
         .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
         .set("max.poll.interval.ms", kafka.max_poll_interval.as_millis().to_string())
         .set("queued.max.messages.kbytes", (prefetch / 1024).to_string())
-        .set("fetch.max.bytes", prefetch.to_string())
-        .set("fetch.message.max.bytes", (1 << 20).to_string())
-        .set("fetch.wait.max.ms", "100")
+        .set("fetch.max.bytes", (prefetch / 4).max(FETCH_BYTES_MIN).to_string())
+        .set("fetch.message.max.bytes", FETCH_PARTITION_BYTES.to_string())
+        .set("fetch.wait.max.ms", FETCH_WAIT_MS)
+        .set("fetch.queue.backoff.ms", FETCH_BACKOFF_MS)
         .set("statistics.interval.ms", "5000");
     if let Some(id) = &kafka.static_id {
         options.set("group.instance.id", id);
@@ -70,15 +88,37 @@ pub fn consumer(config: &IndexerConfig, member: Member) -> anyhow::Result<BaseCo
     options.create_with_context(member).context("kafka: creating the consumer")
 }
 
-/// Waits until the broker has told that each of `topics` exists.
+/// Subscribes, and waits until the broker has told that each of the topics exists. Returns early when told to stop.
 ///
-/// Errors: one does not, and what to do. Returns early, without an error, when told to stop.
-pub fn check_topics(
+/// Errors: one does not, and what to do.
+pub fn join(
     consumer: &BaseConsumer<Member>,
     config: &IndexerConfig,
     health: &Health,
     stop: &Stop,
 ) -> anyhow::Result<()> {
+    let topics: Vec<_> = config.kafka.topics.iter().map(String::as_str).collect();
+    let subscribe = || consumer.subscribe(&topics).with_context(|| format!("subscribing to {topics:?}"));
+    subscribe()?; // First, because joining takes longer than the questions about topics.
+    if check_topics(consumer, config, health, stop)? {
+        subscribe()?;
+    }
+    Ok(())
+}
+
+/// Returns true if it had to wait, and left the group for that: a member that does not take its partitions holds them back.
+fn check_topics(
+    consumer: &BaseConsumer<Member>,
+    config: &IndexerConfig,
+    health: &Health,
+    stop: &Stop,
+) -> anyhow::Result<bool> {
+    let mut waited = false;
+    let mut wait = |problem: &str| {
+        consumer.unsubscribe();
+        waited = true;
+        std::thread::sleep(pause_for(health, problem));
+    };
     let brokers = config.kafka.brokers.join(",");
     let inputs = config.kafka.topics.iter().map(|topic| (topic, "kafka.topics"));
     for (topic, key) in inputs.chain([(&config.dead_letter.topic, "dead_letter.topic")]) {
@@ -97,15 +137,15 @@ pub fn check_topics(
                             anyhow::bail!("{key}: topic `{topic}` on {brokers}: {}", found.expect("just matched"))
                         }
                         // No leader yet: the broker is starting.
-                        Some(other) => std::thread::sleep(pause_for(health, &format!("topic {topic}: {other}"))),
+                        Some(other) => wait(&format!("topic {topic}: {other}")),
                     }
                 }
-                Err(error) => std::thread::sleep(pause_for(health, &format!("{brokers} does not answer: {error}"))),
+                Err(error) => wait(&format!("{brokers} does not answer: {error}")),
             }
         }
     }
     health.set("kafka", None);
-    Ok(())
+    Ok(waited)
 }
 
 fn pause_for(health: &Health, problem: &str) -> Duration {

@@ -83,7 +83,10 @@ impl Template {
             };
             let start = out.len();
             match value {
-                Value::Text(text) => text.chars().for_each(|c| out.push(c.to_ascii_lowercase())),
+                Value::Text(text) => {
+                    out.push_str(text);
+                    out.split_at_mut(start).1.make_ascii_lowercase();
+                }
                 Value::Int(_) | Value::Long(_) => out.push_str(&value.to_json()),
                 _ => {}
             }
@@ -111,7 +114,7 @@ fn is_confined(value: &str) -> bool {
     !value.is_empty()
         && value != "."
         && value != ".."
-        && value.chars().all(is_fit)
+        && value.bytes().all(|byte| is_fit(char::from(byte)))
         && !value.starts_with(['-', '_', '+'])
 }
 

@@ -23,6 +23,7 @@ pub mod member;
 pub mod metrics;
 pub mod parcel;
 pub mod partitions;
+pub mod pool;
 pub mod process;
 pub mod settle;
 
@@ -30,16 +31,18 @@ pub use config::IndexerConfig;
 pub use consume::Ended;
 
 use anyhow::Context as _;
-use batch::Batch;
+use batch::{Batch, Filling};
+use config::BatchConfig;
 use consume::{Consume, Lane, Patience};
 use deliver::Delivery;
 use event::Budget;
 use metrics::Metrics;
 use parcel::Parcel;
 use partitions::Partitions;
+use pool::Pool;
 use process::Plan;
-use rdkafka::consumer::Consumer as _;
 use service::health::Health;
+use service::load::ByteSize;
 use service::metrics::Registry;
 use service::stop::{Stop, Trigger};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,6 +53,11 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Longest wait for in-flight records of revoked partitions.
 const REVOKE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// So many bulk bodies would fill the memory; about a third of them are there at once, the rest is for records.
+const BODY_SHARE: u64 = 16;
+/// Smallest limit that follows from the memory.
+const BODY_BYTES_MIN: u64 = 256 << 10;
 
 /// What the process around the indexer gives it.
 #[derive(Debug, Clone)]
@@ -140,19 +148,30 @@ fn acks() -> (mpsc::UnboundedSender<event::Entry>, mpsc::UnboundedReceiver<event
     mpsc::unbounded_channel()
 }
 
+/// The configured limits of a batch, but no body larger than a small share of the memory: else the budget would be used up
+/// before a batch is full, and every batch would wait for its age.
+fn batch_limits(config: &IndexerConfig) -> BatchConfig {
+    let share = (group::budget_bytes(config) / BODY_SHARE).max(BODY_BYTES_MIN);
+    let batch = config.elasticsearch.batch;
+    BatchConfig { bytes_max: ByteSize(batch.bytes_max.0.min(share)), ..batch }
+}
+
 fn start_workers(
     count: usize,
     plan: &Arc<Plan>,
     config: &IndexerConfig,
     batches: &mpsc::Sender<Batch>,
 ) -> (Vec<Lane>, Vec<JoinHandle<()>>) {
-    let limits = config.elasticsearch.batch;
+    let limits = batch_limits(config);
+    // Each worker fills one, or waits with one; one waits between; the others are with the search node.
+    let bodies = Pool::new((count + 1 + config.elasticsearch.concurrency) * batch::body_capacity(&limits));
     let start = |number: usize| {
         let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (plan, batches, taken) = (plan.clone(), batches.clone(), waiting.clone());
+        let filling = Filling::new(limits, bodies.clone());
         let work = move || {
-            process::run(&plan, limits, &input, &batches, || {
+            process::run(&plan, filling, &input, &batches, || {
                 taken.fetch_sub(1, Ordering::AcqRel);
             });
         };
@@ -176,11 +195,9 @@ fn start_consumer(
     let (config, health) = (config.clone(), shell.health.clone());
     let work = move || -> anyhow::Result<Ended> {
         let consumer = group::consumer(&config, member::Member::new(metrics.clone(), health.clone()))?;
-        group::check_topics(&consumer, &config, &health, &stop)?;
-        let topics: Vec<_> = config.kafka.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).with_context(|| format!("subscribing to {topics:?}"))?;
+        group::join(&consumer, &config, &health, &stop)?;
         health.ready(true);
-        let budget = Budget::new(usize::try_from(config.memory.0 - group::prefetch_bytes(&config))?);
+        let budget = Budget::new(usize::try_from(group::budget_bytes(&config))?);
         let revoke = REVOKE_WAIT_MAX.min(config.kafka.session_timeout / 2);
         let patience = Patience { revoke, drain: config.drain_timeout };
         Consume { consumer, partitions, acks, lanes, budget, patience, metrics }.run(&stop)

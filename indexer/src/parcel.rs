@@ -4,7 +4,7 @@
 //! last record. A parcel that is let go before that gives its span back.
 
 use crate::metrics::Metrics;
-use bytes::Bytes;
+use crate::pool::Pool;
 use event::Ack;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +23,36 @@ pub struct Taken {
     pub timestamp_ms: Option<i64>,
 }
 
+/// Records of one partition that are not yet a parcel.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Keys and payloads, one after the other.
+    pub buffer: Vec<u8>,
+    /// In the order of the partition.
+    pub records: Vec<Taken>,
+}
+
+impl Gathered {
+    /// Takes out what there is, for a parcel, and where its buffer is to go in the end: back to `pool`. Few records go in
+    /// buffers of just their size, else many small parcels would hold far more memory than they are charged for.
+    pub fn take(&mut self, pool: &Pool) -> (Self, Option<Pool>) {
+        if self.buffer.len() >= self.buffer.capacity() / 2 {
+            let records = Vec::with_capacity(self.records.len());
+            return (
+                Self {
+                    buffer: std::mem::take(&mut self.buffer),
+                    records: std::mem::replace(&mut self.records, records),
+                },
+                Some(pool.clone()),
+            );
+        }
+        let exact = Self { buffer: self.buffer.as_slice().into(), records: self.records.as_slice().into() };
+        self.buffer.clear();
+        self.records.clear();
+        (exact, None)
+    }
+}
+
 /// Records of one partition, in order, with one debt.
 #[derive(Debug)]
 pub struct Parcel {
@@ -31,29 +61,33 @@ pub struct Parcel {
     /// The partition they come from.
     pub partition: i32,
     /// What the records' ranges refer to.
-    pub buffer: Bytes,
+    buffer: Vec<u8>,
     /// In the order of the partition.
     pub records: Vec<Taken>,
     left: AtomicU32,
     ack: Mutex<Option<Ack>>,
     metrics: Metrics,
+    /// Where `buffer` goes back to, if it is worth it.
+    buffers: Option<Pool>,
 }
 
 impl Parcel {
-    /// Opens the debt of `records`, which must not be empty; they count as consumed and in flight from here on.
+    /// Opens the debt of what was `gathered`, which must not be empty; its records count as consumed and in flight from
+    /// here on.
     pub fn new(
         topic: Arc<str>,
         partition: i32,
-        buffer: Bytes,
-        records: Vec<Taken>,
+        gathered: Gathered,
         ack: Ack,
         metrics: Metrics,
+        buffers: Option<Pool>,
     ) -> Self {
+        let Gathered { buffer, records } = gathered;
         assert!(!records.is_empty(), "a parcel of {topic}/{partition} holds no record");
         metrics.consumed.inc_by(records.len() as u64);
         metrics.in_flight.add(records.len() as i64);
         let left = AtomicU32::new(u32::try_from(records.len()).expect("a parcel is bounded to far fewer records"));
-        Self { topic, partition, buffer, records, left, ack: Mutex::new(Some(ack)), metrics }
+        Self { topic, partition, buffer, records, left, ack: Mutex::new(Some(ack)), metrics, buffers }
     }
 
     /// `count` of the records are safe. The caller has counted how they ended.
@@ -96,6 +130,9 @@ impl Drop for Parcel {
         let left = *self.left.get_mut();
         self.metrics.returned.inc_by(u64::from(left));
         self.metrics.in_flight.sub(i64::from(left));
+        if let Some(pool) = &self.buffers {
+            pool.give(std::mem::take(&mut self.buffer));
+        }
     }
 }
 
@@ -128,7 +165,8 @@ pub(crate) mod tests {
             records.push(Taken { value, key: None, offset: offset as i64, timestamp_ms: Some(1_700_000_000_000) });
         }
         let ack = Ack::new(debt, tx);
-        (Arc::new(Parcel::new("logs".into(), 3, buffer.into(), records, ack, metrics.clone())), rx)
+        let gathered = Gathered { buffer, records };
+        (Arc::new(Parcel::new("logs".into(), 3, gathered, ack, metrics.clone(), None)), rx)
     }
 
     #[test]
@@ -140,6 +178,24 @@ pub(crate) mod tests {
         parcel.done(1);
         assert!(matches!(rx.try_recv(), Ok(Entry::Settled(_))));
         assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[test]
+    fn few_records_hold_no_large_buffer() {
+        let pool = Pool::new(1 << 20);
+        let mut gathered = Gathered { buffer: pool.take(1000), records: Vec::with_capacity(100) };
+        let place = gathered.buffer.as_ptr();
+        let record = Taken { value: Some(0..3), key: None, offset: 0, timestamp_ms: None };
+        gathered.buffer.extend_from_slice(b"few");
+        gathered.records.push(record.clone());
+        let (few, back) = gathered.take(&pool);
+        assert!(few.buffer.capacity() < 100 && few.records.capacity() < 10 && back.is_none());
+        assert_eq!((few.buffer.as_slice(), few.records.as_slice()), (b"few".as_slice(), [record.clone()].as_slice()));
+        assert_eq!((gathered.buffer.as_ptr(), gathered.buffer.len(), gathered.records.len()), (place, 0, 0));
+        gathered.buffer.resize(600, b'x');
+        gathered.records.push(record);
+        let (many, back) = gathered.take(&pool);
+        assert_eq!((many.buffer.as_ptr(), many.buffer.len(), back.is_some()), (place, 600, true));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! earlier life no longer count, so nothing is ever committed for a partition that was lost.
 
 use crate::metrics::Metrics;
-use crate::parcel::{Parcel, Taken};
+use crate::parcel::{Gathered, Parcel, Taken};
+use crate::pool::Pool;
 use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,13 +20,12 @@ pub const BYTES_MAX: usize = 1 << 20;
 const BYTES_PER_BYTE: usize = 5;
 /// A record costs this beside its bytes: its places in lists, and its action line.
 const BYTES_PER_RECORD: usize = 256;
-
-/// Records of one partition that are not yet a parcel.
-#[derive(Debug, Default)]
-pub struct Gathered {
-    buffer: Vec<u8>,
-    records: Vec<Taken>,
-}
+/// A parcel costs this beside its records.
+const BYTES_PER_PARCEL: usize = 1024;
+/// Room that a buffer starts with; it grows to what parcels need, and keeps that.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Most bytes of buffers that wait for their next use: about as many as one bulk request gives back at once.
+const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// One assigned partition.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub struct Partitions {
     next_stream: u64,
     acks: UnboundedSender<Entry>,
     metrics: Metrics,
+    buffers: Pool,
 }
 
 /// An offset to commit or to seek to.
@@ -64,8 +65,8 @@ pub type Place = (Arc<str>, i32, u64);
 impl Partitions {
     /// None yet. Acks report to the other end of `acks`.
     pub fn new(acks: UnboundedSender<Entry>, metrics: Metrics) -> Self {
-        let (tracks, by_name) = (BTreeMap::new(), HashMap::new());
-        Self { ledger: Ledger::default(), tracks, by_name, last: None, next_stream: 0, acks, metrics }
+        let (tracks, by_name, buffers) = (BTreeMap::new(), HashMap::new(), Pool::new(KEPT_BYTES_MAX));
+        Self { ledger: Ledger::default(), tracks, by_name, last: None, next_stream: 0, acks, metrics, buffers }
     }
 
     /// A partition was assigned. Reading starts where the group committed, which the first record will show.
@@ -120,27 +121,35 @@ impl Partitions {
     }
 
     fn track(&mut self, topic: &str, partition: i32) -> Option<&mut Track> {
-        let stream = match &self.last {
+        let stream = self.stream(topic, partition)?;
+        self.tracks.get_mut(&stream)
+    }
+
+    fn stream(&mut self, topic: &str, partition: i32) -> Option<StreamId> {
+        match &self.last {
             // Records come in runs of one partition, so this is nearly always it.
-            Some((name, number, stream)) if *number == partition && &**name == topic => *stream,
+            Some((name, number, stream)) if *number == partition && &**name == topic => Some(*stream),
             _ => {
                 let (name, numbers) = self.by_name.get_key_value(topic)?;
                 let stream = *numbers.get(&partition)?;
                 self.last = Some((name.clone(), partition, stream));
-                stream
+                Some(stream)
             }
-        };
-        self.tracks.get_mut(&stream)
+        }
     }
 
     /// Takes a record of the consumer. Returns true if a parcel of that partition is full.
     pub fn take(&mut self, topic: &str, partition: i32, record: Incoming<'_>) -> bool {
         // Unassigned: a record that was on its way when the partition went.
-        let Some(track) = self.track(topic, partition) else { return false };
+        let stream = self.stream(topic, partition);
+        let Some(track) = stream.and_then(|stream| self.tracks.get_mut(&stream)) else { return false };
         if track.rewind.is_some() {
             return false;
         }
         let gathered = &mut track.gathered;
+        if gathered.buffer.capacity() == 0 {
+            gathered.buffer = self.buffers.take(BUFFER_BYTES);
+        }
         let mut put = |bytes: &[u8]| {
             let start = gathered.buffer.len() as u32;
             gathered.buffer.extend_from_slice(bytes);
@@ -164,17 +173,18 @@ impl Partitions {
             if track.gathered.records.is_empty() {
                 continue;
             }
-            let cost = track.gathered.buffer.len() * BYTES_PER_BYTE + track.gathered.records.len() * BYTES_PER_RECORD;
+            let (bytes, records) = (track.gathered.buffer.len(), track.gathered.records.len());
+            let cost = bytes * BYTES_PER_BYTE + records * BYTES_PER_RECORD + BYTES_PER_PARCEL;
             let held = if ready() { permit(cost) } else { None };
             let Some(held) = held else {
                 all = false;
                 continue;
             };
-            let gathered = std::mem::take(&mut track.gathered);
+            let (gathered, buffers) = track.gathered.take(&self.buffers);
             let debt = track.open(*stream, &gathered.records, held, &mut self.ledger);
             let ack = Ack::new(debt, self.acks.clone());
             let (topic, metrics) = (track.topic.clone(), self.metrics.clone());
-            send(Parcel::new(topic, track.partition, gathered.buffer.into(), gathered.records, ack, metrics));
+            send(Parcel::new(topic, track.partition, gathered, ack, metrics, buffers));
         }
         all
     }

@@ -4,7 +4,7 @@
 //! with the reason in `error.message` and a tag.
 
 use crate::batch::{Batch, Filling};
-use crate::config::{BatchConfig, Decode, DocumentId, PipelinesConfig};
+use crate::config::{Decode, DocumentId, PipelinesConfig};
 use crate::decode::{Decoded, decode};
 use crate::index_name::{Template, is_index_name};
 use crate::metrics::Metrics;
@@ -93,8 +93,8 @@ impl Plan {
 
 /// A worker thread: runs until `input` closes and what it holds is handed on, or the next stage has ended.
 /// `taken` is called for each parcel that left `input`.
-pub fn run(plan: &Plan, limits: BatchConfig, input: &Receiver<Parcel>, output: &Sender<Batch>, taken: impl Fn()) {
-    let mut worker = Worker { plan, filling: Filling::new(limits), index: CompactString::default() };
+pub fn run(plan: &Plan, filling: Filling, input: &Receiver<Parcel>, output: &Sender<Batch>, taken: impl Fn()) {
+    let mut worker = Worker::new(plan, filling);
     loop {
         let next = match worker.filling.due_in(monotonic()) {
             None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -121,9 +121,22 @@ struct Worker<'p> {
     plan: &'p Plan,
     filling: Filling,
     index: CompactString,
+    /// The pipeline of the record before, which is mostly this one's too.
+    last: Option<&'p Pipeline>,
 }
 
-impl Worker<'_> {
+impl<'p> Worker<'p> {
+    fn new(plan: &'p Plan, filling: Filling) -> Self {
+        Self { plan, filling, index: CompactString::default(), last: None }
+    }
+
+    fn pipeline(&mut self, name: &str) -> Option<&'p Pipeline> {
+        if self.last.is_none_or(|last| last.name() != name) {
+            self.last = self.plan.library.get(name);
+        }
+        self.last
+    }
+
     fn hand_on(&mut self, output: &Sender<Batch>) -> bool {
         self.filling.take().is_none_or(|batch| output.blocking_send(batch).is_ok())
     }
@@ -169,7 +182,7 @@ impl Worker<'_> {
         let asked = decoded.event.metadata.pipeline.take();
         let name = asked.as_deref().or(route);
         if let Some(name) = name {
-            match plan.library.get(name) {
+            match self.pipeline(name) {
                 Some(pipeline) => {
                     if plan.transform(pipeline, &mut decoded.event, now_ms) == Outcome::Dropped {
                         plan.metrics.dropped.with_label_values(&[name]).inc();
@@ -214,7 +227,7 @@ impl Worker<'_> {
         if !fits {
             plan.metrics.index_fallback.inc();
         }
-        let body = &mut self.filling.body;
+        let body = self.filling.body();
         body.extend_from_slice(b"{\"create\":{\"_index\":\"");
         body.extend_from_slice(self.index.as_bytes()); // Of letters that need no escape.
         body.push(b'"');

@@ -61,7 +61,7 @@ pub enum Fate {
     /// Not now; the reason is for the metric.
     Retry(&'static str),
     /// Never.
-    Dead(Cause),
+    Dead(Box<Cause>), // Boxed: rare, and there is a fate for every document of a request.
 }
 
 /// Why a document can never be indexed.
@@ -118,7 +118,10 @@ fn settle_item(item: Item, named: bool) -> Fate {
         429 => Fate::Retry("busy"),
         500..=599 => Fate::Retry("server_error"),
         _ if kind == "cluster_block_exception" => Fate::Retry("blocked"),
-        status => Fate::Dead(Cause { status, kind: kind_or(kind, status), reason: reason_of(item.error, status) }),
+        status => {
+            let (kind, reason) = (kind_or(kind, status), reason_of(item.error.map(|error| *error), status));
+            Fate::Dead(Box::new(Cause { status, kind, reason }))
+        }
     }
 }
 
@@ -177,7 +180,7 @@ struct BulkAnswer {
 
 struct Item {
     status: u16,
-    error: Option<ItemError>,
+    error: Option<Box<ItemError>>,
     failure_store: bool,
 }
 
@@ -201,7 +204,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
         #[derive(Deserialize)]
         struct Inner {
             status: u16,
-            error: Option<ItemError>,
+            error: Option<Box<ItemError>>,
             #[serde(default)]
             failure_store: Option<String>,
         }

@@ -222,10 +222,11 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
 fn batch(count: usize, metrics: &Metrics) -> (Batch, UnboundedReceiver<Entry>) {
     let payloads: Vec<&[u8]> = (0..count).map(|_| b"x".as_slice()).collect();
     let (parcel, rx) = parcel(&payloads, metrics);
-    let (mut filling, now) = (Filling::new(BatchConfig::default()), service::clock::monotonic());
+    let (mut filling, now) =
+        (Filling::new(BatchConfig::default(), crate::pool::Pool::new(0)), service::clock::monotonic());
     for record in 0..count {
         let line = format!("{{\"create\":{{\"_index\":\"logs\",\"_id\":\"d{record}\"}}}}\n{{\"n\":{record}}}\n");
-        filling.body.extend_from_slice(line.as_bytes());
+        filling.body().extend_from_slice(line.as_bytes());
         assert!(filling.push(&parcel, record as u32, None, now).is_none());
     }
     (filling.take().expect("documents were pushed"), rx)

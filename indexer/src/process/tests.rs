@@ -1,8 +1,9 @@
 //! Records in, action lines and documents out.
 
 use super::*;
-use crate::config::Route;
+use crate::config::{BatchConfig, Route};
 use crate::parcel::tests::parcel;
+use crate::pool::Pool;
 use service::metrics::Registry;
 
 const PIPELINES: &[(&str, &str)] = &[
@@ -25,10 +26,14 @@ fn plan(decode: Decode, document_id: DocumentId, metrics: &Metrics) -> Plan {
     plan
 }
 
+fn worker(plan: &Plan) -> Worker<'_> {
+    Worker::new(plan, Filling::new(BatchConfig::default(), Pool::new(0)))
+}
+
 /// Runs one payload and returns its action line and document.
 fn run_one(plan: &Plan, payload: &str) -> (String, serde_json::Value) {
     let (parcel, _rx) = parcel(&[payload.as_bytes()], &plan.metrics);
-    let mut worker = Worker { plan, filling: Filling::new(BatchConfig::default()), index: CompactString::default() };
+    let mut worker = worker(plan);
     let route = plan.route(&parcel.topic);
     assert!(worker.record(&parcel, 0, route, 1_700_000_000_000, monotonic()).is_none());
     let batch = worker.filling.take().expect("a document was written");
@@ -115,8 +120,7 @@ fn a_payload_that_must_be_json_and_is_not_becomes_a_dead_letter() {
     let metrics = metrics();
     let plan = plan(Decode::Json, DocumentId::Event, &metrics);
     let (parcel, _rx) = parcel(&[b"no json", b"{\"a\":1}"], &metrics);
-    let mut worker =
-        Worker { plan: &plan, filling: Filling::new(BatchConfig::default()), index: CompactString::default() };
+    let mut worker = worker(&plan);
     for record in 0..2 {
         assert!(worker.record(&parcel, record, None, 0, monotonic()).is_none());
     }
