@@ -80,6 +80,7 @@ impl Drop for Ack {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "settlements of a test")]
 mod tests {
     use super::*;
     use crate::Budget;
