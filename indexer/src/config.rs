@@ -174,7 +174,7 @@ pub enum Auth {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchConfig {
-    /// Largest request body, in bytes before compression. Default 8 MiB.
+    /// Largest request body, in bytes before compression; never more than a sixteenth of the memory. Default 8 MiB.
     pub bytes_max: ByteSize,
     /// Most documents in a request. Default 10000.
     pub events_max: usize,

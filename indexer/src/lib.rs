@@ -208,3 +208,26 @@ fn start_consumer(
     drop(thread.expect("the system can start a thread"));
     receiver
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(memory: &str, budget: u64, body: u64) {
+        let text = format!(
+            "kafka: {{brokers: [x], topics: [t]}}\nelasticsearch: {{hosts: [x], batch: {{bytes_max: 4MiB}}}}\nmemory: {memory}"
+        );
+        let config: IndexerConfig =
+            service::load::parse_config(std::path::Path::new("indexer.yaml"), &text).expect("a valid configuration");
+        assert_eq!((group::budget_bytes(&config), batch_limits(&config).bytes_max.0), (budget, body), "{memory}");
+    }
+
+    #[test]
+    fn the_memory_covers_what_is_fetched_ahead_and_many_bodies() {
+        check("128MiB", 104 << 20, 4 << 20);
+        check("32MiB", 26 << 20, (26 << 20) / 16);
+        check("8MiB", 5 << 20, (5 << 20) / 16);
+        check("1GiB", 1000 << 20, 4 << 20);
+    }
+}
