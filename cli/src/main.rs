@@ -14,9 +14,6 @@ use clap::Parser;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Exit code of a configuration that cannot be used.
 const BAD_CONFIG: u8 = 2;
 
