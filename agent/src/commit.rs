@@ -135,6 +135,18 @@ impl Commit {
         file.source.break_off(debt.epoch);
         file.epoch += 1;
         let progress = file.saved.progress;
+        if let Some(end) = file.leaves_at {
+            // Truncated since: there is nothing to read again.
+            let (path, lost) = (&file.saved.path, end - progress.offset);
+            tracing::error!(
+                path,
+                offset = progress.offset,
+                lost,
+                "truncated before it was delivered; these bytes are lost"
+            );
+            self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
+            return self.forget(debt.stream);
+        }
         self.ledger.open(debt.stream, file.epoch, progress);
         self.metrics.rewinds.inc();
         let rewind = Rewind { stream: debt.stream, epoch: file.epoch, progress };
@@ -144,13 +156,15 @@ impl Commit {
     /// Forgets a file that is gone as soon as all of it is settled.
     fn leave(&mut self, stream: StreamId) {
         let is_done = |file: &File| file.leaves_at.is_some_and(|end| file.saved.progress.offset >= end);
-        if self.files.get(&stream).is_some_and(is_done)
-            && let Some(file) = self.files.remove(&stream)
-        {
-            self.ledger.close(stream);
-            self.dirty.remove(&stream);
-            self.forgets.push(file.saved.key());
+        if self.files.get(&stream).is_some_and(is_done) {
+            self.forget(stream);
         }
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        self.ledger.close(stream);
+        self.dirty.remove(&stream);
+        self.forgets.extend(self.files.remove(&stream).map(|file| file.saved.key()));
     }
 
     fn flush(&mut self, store: &mut Store) {
@@ -263,5 +277,20 @@ mod tests {
         bench.control.send(Control::Leave { stream: STREAM, end: 10 }).await.expect("is open");
         last.settle();
         assert_eq!(bench.end(folder.path()).await, [0_u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_truncated_before_it_was_delivered_is_counted_and_forgotten() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut bench = bench(folder.path()).await;
+        let (first, second) = (bench.ack(0, 0), bench.ack(0, 1));
+        first.settle();
+        bench.control.send(Control::Leave { stream: STREAM, end: 20 }).await.expect("is open");
+        drop(second);
+        let metrics = bench.metrics.clone();
+        let rewinds = bench.rewinds.try_recv();
+        assert_eq!(bench.end(folder.path()).await, [0_u64; 0]);
+        assert!(rewinds.is_err(), "there is nothing to read again");
+        assert_eq!(metrics.lost_bytes.with_label_values(&["truncated"]).get(), 10);
     }
 }

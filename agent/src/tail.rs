@@ -23,8 +23,6 @@ use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
 
 /// What a record costs beside its bytes until it is acknowledged: its envelope and the client's bookkeeping.
 const RECORD_OVERHEAD_BYTES: usize = 600;
-/// A file outside the globs (rotated away) is let go after this time without change; its entry stays.
-const CLOSE_INACTIVE: Duration = Duration::from_secs(300);
 /// Notifications within this time make one look, so that a chatty writer makes groups, not single lines.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// A file that grew lately is looked at this often, notification or not …
@@ -304,29 +302,29 @@ impl Tail {
         }
     }
 
-    /// Files that no listing shows: rotated away or deleted. They are read to their end first.
+    /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
+    /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let now = monotonic();
-        let mut done = Vec::new();
+        let mut deleted = Vec::new();
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             let Ok((size, names)) = file.stat() else { continue };
             if size != file.offset {
                 enqueue(file, &mut self.ready);
             }
-            let is_quiet = now.duration_since(file.changed) > CLOSE_INACTIVE;
-            if file.is_settled() && ((names == 0 && !file.is_queued) || (is_quiet && size == file.offset)) {
-                done.push((file.stream, names == 0));
+            if names == 0 && file.is_settled() && !file.is_queued {
+                deleted.push(file.stream);
             }
         }
-        for (stream, is_deleted) in done {
-            self.let_go(stream, is_deleted).await;
+        for stream in deleted {
+            self.let_go(stream).await;
         }
     }
 
-    async fn let_go(&mut self, stream: StreamId, is_deleted: bool) {
+    /// Its content is gone, or all of it is settled: follows the file no longer, and forgets it when it is settled.
+    async fn let_go(&mut self, stream: StreamId) {
         let Some(file) = self.files.remove(&stream) else { return };
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
-        if is_deleted && file.source.is_some() {
+        if file.source.is_some() {
             self.control.send(Control::Leave { stream, end: file.offset }).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -394,7 +392,7 @@ impl Tail {
             tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
             self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
         }
-        self.let_go(stream, true).await;
+        self.let_go(stream).await;
     }
 
     /// The file begins another life at 0, under the same inode.
@@ -410,7 +408,7 @@ impl Tail {
         };
         tracing::warn!(path = %file.path.display(), offset = file.offset, "file truncated, reading from start");
         self.metrics.incarnations.with_label_values(&["truncated"]).inc();
-        self.let_go(stream, true).await;
+        self.let_go(stream).await;
         self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
         enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
     }
