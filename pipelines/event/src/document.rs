@@ -143,6 +143,11 @@ impl Object {
         Self { members: Vec::new() }
     }
 
+    /// No members yet, and room for `members`.
+    pub fn with_capacity(members: usize) -> Self {
+        Self { members: Vec::with_capacity(members) }
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.members.len()

@@ -13,6 +13,9 @@ pub const KEYS_MAX: usize = 1_000;
 /// Numbers with more characters than this are kept as text.
 pub const NUMBER_CHARS_MAX: usize = 1_000;
 
+/// Room made for the members of the outermost object.
+const EVENT_MEMBERS: usize = 16;
+
 /// What happens to a key that stands twice in an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
@@ -123,7 +126,8 @@ impl Reader<'_> {
     }
 
     fn object(&mut self) -> Result<Value, JsonError> {
-        let mut object = Object::new();
+        // An event has a dozen members, and pipelines add some; the objects in it have one or two.
+        let mut object = if self.depth == 1 { Object::with_capacity(EVENT_MEMBERS) } else { Object::new() };
         self.at = self.after_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
