@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Attempts to find ports that nobody takes between the look and the start.
@@ -191,11 +192,27 @@ fn free_base() -> Result<u16> {
     bail!("no free ports between 20000 and 32100")
 }
 
-/// A port that is free now.
+/// Ports that [`free_port`] gives out: below those that Linux gives to clients, and below those of the stacks.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..20_000;
+
+/// A port that is free now and that this process is given once: two daemons of a test never meet on it.
 pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = FREE_PORTS.end - FREE_PORTS.start;
+    // Processes begin at different places, so that two runs at once rarely try the same.
+    let first = (std::process::id() % u32::from(count)) as u16;
     let (port, _) = wait::wait_for("a free port", Duration::from_secs(5), || {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
-        listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+        let port = FREE_PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed) % count) % count;
+        TcpListener::bind(("127.0.0.1", port)).map(|_| port).map_err(|error| error.to_string())
     });
     port
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_port_is_given_once() {
+        let given: std::collections::BTreeSet<_> = (0..50).map(|_| super::free_port()).collect();
+        assert_eq!(given.len(), 50);
+    }
 }
