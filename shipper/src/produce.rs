@@ -26,6 +26,8 @@ use tokio::sync::mpsc::Receiver;
 
 /// The report thread looks at its queue at least this often, whatever wakes it.
 const REPORTS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for an answer that hastens the first record.
+const FIRST_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Room in a record for what the broker counts beside the payload: key, headers, framing.
 const RECORD_FRAME_BYTES: usize = 1_024;
 /// A record that the broker refused as too large makes the limit shrink by this factor, when the topic tells no other.
@@ -126,6 +128,11 @@ impl Producer {
         let reports = Arc::new(Reports { metrics, health, is_broken, is_doubtful });
         let client: BaseProducer<Context> = settings.create_with_context(Context(reports.clone()))?;
         let topic = Topic::new(client.client(), &config.kafka.topic)?;
+        // An answer makes the client ask for its producer id at once; by itself it would wait half a second. The first
+        // answer can come through a bootstrap connection that is just being closed. Without any it goes on as it would.
+        for _ in 0..2 {
+            client.client().fetch_metadata(Some(&config.kafka.topic), FIRST_ANSWER_WAIT_MAX).ok();
+        }
         let (client, ends) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let poll = {
             let (client, ends) = (client.clone(), ends.clone());
