@@ -196,8 +196,11 @@ pub(crate) async fn run(
 ) -> Drained {
     let Some(mut facts) = await_topic(&config, &health, &stop).await else {
         input.close();
-        while input.recv().await.is_some() {} // Given back.
-        return Drained::All;
+        let mut drained = Drained::All;
+        while input.recv().await.is_some() {
+            drained = Drained::Some; // Given back with its Ack.
+        }
+        return drained;
     };
     let Some(mut producer) = build(&config, facts, &metrics, &health, &stop).await else { return Drained::Some };
     let mut sender = Sender::new(&config, facts, metrics.clone());
