@@ -1,7 +1,7 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 use crate::frame::{content, cut, frame};
-use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, first_line, read_span};
+use crate::identity::{Edges, Inode, incarnation};
 use bytes::Bytes;
 use event::{Incarnation, Record, Source, StreamId};
 use std::fs::File;
@@ -143,10 +143,7 @@ impl Follow {
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
     pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        let size = usize::try_from(self.file.metadata()?.len()).unwrap_or(usize::MAX);
-        let Some(head) = read_span(&self.file, 0, size.min(HEAD_BYTES_MAX))? else { return Ok(None) };
-        let made = |line| Incarnation::new(agent, self.inode.number, self.inode.birth_ns, line, self.generation);
-        Ok(first_line(&head).map(made))
+        incarnation(&self.file, agent, &self.inode, self.generation)
     }
 
     /// Size and number of names now.

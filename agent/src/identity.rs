@@ -3,7 +3,7 @@
 //! The rules are DESIGN.md §4: an incarnation id is made once and never changes; anchors (a hash of the head, a hash of
 //! the bytes before an offset) only match files to what a checkpoint knows of them.
 
-use event::Anchor;
+use event::{Anchor, Incarnation};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How much of a file's start goes into its head anchor and its incarnation, in bytes.
-pub(crate) const HEAD_BYTES_MAX: usize = 1024;
+const HEAD_BYTES_MAX: usize = 1024;
 /// How many bytes before an offset its tail anchor covers.
 pub(crate) const TAIL_BYTES_MAX: usize = 256;
 
@@ -104,8 +104,15 @@ pub(crate) fn compare(file: &File, offset: u64, anchor: &Anchor) -> io::Result<L
     })
 }
 
+/// The incarnation that a file's content gives; `None` before its first complete line.
+pub(crate) fn incarnation(file: &File, agent: &str, inode: &Inode, generation: u32) -> io::Result<Option<Incarnation>> {
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let Some(head) = read_span(file, 0, size.min(HEAD_BYTES_MAX))? else { return Ok(None) };
+    Ok(first_line(&head).map(|line| Incarnation::new(agent, inode.number, inode.birth_ns, line, generation)))
+}
+
 /// The first complete line of `start` (with its line end), or its first 1024 bytes. `None` while there is neither.
-pub(crate) fn first_line(start: &[u8]) -> Option<&[u8]> {
+fn first_line(start: &[u8]) -> Option<&[u8]> {
     let head = &start[..start.len().min(HEAD_BYTES_MAX)];
     match memchr::memchr(b'\n', head) {
         Some(end) => Some(&head[..=end]),

@@ -3,10 +3,12 @@
 use super::*;
 use crate::config::{InputConfig, inputs};
 use crate::discover::scan;
+use event::Incarnation;
 use service::metrics::Registry;
 use service::stop::Trigger;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use tokio::sync::mpsc;
 
 /// Longest wait for lines that should be there at once.
@@ -31,9 +33,13 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), BTreeMap::new())
+    }
+
+    /// Starts on a folder, with what a checkpoint knew.
+    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
+    fn start_in(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>) -> Self {
         let yaml = format!("[{{id: a, type: file, paths: ['{}/a.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let checked = inputs(&configs).expect("valid");
@@ -47,7 +53,7 @@ impl Bench {
         let (output, groups) = mpsc::channel(1);
         let (trigger, stop) = Stop::new();
         let wires = Wires { listings: listings_rx, touched: Touched::default(), rewinds, control, ledger, output };
-        let known = Known { files: BTreeMap::new(), first_start: true };
+        let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, stop));
         Self { folder, inputs, listings, groups, _kept: (control_rx, entries, rewinds_tx, trigger), task }
@@ -131,4 +137,35 @@ async fn a_file_deleted_before_its_end_is_read_is_read_to_its_end() {
     bench.read(&mut lines, LINES).await;
     assert_eq!(lines.values().map(Vec::len).sum::<usize>(), LINES);
     assert!(lines.into_values().eq([old]), "every line once and in order");
+}
+
+/// Reads `a.log`, is killed before anything is acknowledged, and starts again with the entry that was written at once.
+async fn incarnations_of_two_lives(between: impl FnOnce(&Path)) -> [Incarnation; 2] {
+    let mut bench = Bench::start();
+    fs::write(bench.path("a.log"), "one\ntwo\n").expect("written");
+    bench.list().await;
+    let first = bench.groups.recv().await.expect("the stage runs");
+    let Some(Control::Open { saved, .. }) = bench._kept.0.recv().await else { panic!("a file is opened first") };
+    assert_eq!(saved.progress.offset, 0);
+    between(&bench.path("a.log"));
+    let folder = std::mem::replace(&mut bench.folder, tempfile::tempdir().expect("a temporary folder"));
+    drop(bench);
+
+    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    bench.list().await;
+    let second = bench.groups.recv().await.expect("the stage runs");
+    assert_eq!(second.records[0].offset, 0);
+    [first.source.incarnation, second.source.incarnation]
+}
+
+#[tokio::test]
+async fn a_file_of_which_nothing_is_acknowledged_keeps_its_incarnation() {
+    let [first, second] = incarnations_of_two_lives(|_| ()).await;
+    assert_eq!(first, second, "its lines may be stored already: other ids would store them twice");
+}
+
+#[tokio::test]
+async fn a_file_written_anew_before_anything_is_acknowledged_is_another_incarnation() {
+    let [first, second] = incarnations_of_two_lives(|path| fs::write(path, "other\n").expect("written")).await;
+    assert_ne!(first, second, "its lines would be taken for those already stored");
 }
