@@ -205,7 +205,7 @@ impl Follow {
         self.long = None;
         let Some(edges) = Edges::read(&self.file, end)? else { return Ok(Look::Truncated) };
         (self.edges, self.offset, self.was_at_end, self.changed) = (edges, end, false, now);
-        let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true }];
+        let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         Ok(Look::Lines(Lines { buffer: Bytes::from(kept), records, start, end, empty: 0, truncated: 1, is_full: true }))
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn frame(chunk: &[u8], offset: u64, line_bytes_max: usize, records: &
         let truncated = kept < line.len();
         framed.truncated += u64::from(truncated);
         let bytes = to_u32(start)..to_u32(start + kept);
-        records.push(Record { bytes, offset: offset + start as u64, truncated });
+        records.push(Record { bytes, offset: offset + start as u64, truncated, extra: None });
     }
     framed
 }

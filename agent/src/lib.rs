@@ -9,6 +9,7 @@ mod tail;
 mod follow;
 mod frame;
 mod identity;
+mod line;
 
 mod checkpoint;
 mod commit;

@@ -18,4 +18,4 @@ pub use document::{Event, Metadata, Object, Value};
 pub use id::{Incarnation, document_id, foreign_id};
 pub use ledger::{Ledger, LedgerError, Progress};
 pub use path::FieldPath;
-pub use record::{Group, Input, Priority, Record, Source};
+pub use record::{Extra, Group, Input, Priority, Record, Source};

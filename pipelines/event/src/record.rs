@@ -78,6 +78,21 @@ pub struct Record {
     pub offset: u64,
     /// True if it is longer than the configured limit and was cut.
     pub truncated: bool,
+    /// What a parser of the agent found beside the text; most records have none.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What a parser of the agent found in a record beside its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Members for the root of the document: one JSON object, as text.
+    pub fields: String,
+    /// Event time in place of the read time, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Under the same name `fields` wins over the envelope; else the envelope wins.
+    pub overwrite: bool,
+    /// `fields` says it all: the text is not shipped as `message`.
+    pub without_message: bool,
 }
 
 /// What travels between stages: many records of one source, one debt.
