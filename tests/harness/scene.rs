@@ -124,15 +124,14 @@ impl Scene {
         Start { half, config, folder: self.folder.clone(), env: Vec::new(), through: Vec::new() }
     }
 
-    /// Waits until the index holds at least `lines` documents; at the deadline says so and goes on, so that the audit
-    /// can name what is missing. Returns the time that took.
-    pub fn wait_indexed(&self, lines: u64, limit: Duration) -> Duration {
-        let begun = wait::now();
-        let reached = wait::reached(limit, || self.node.count(&self.index).is_ok_and(|count| count >= lines));
-        if !reached {
-            eprintln!("scene {}: {:?} of {lines} documents after {limit:?}", self.run, self.node.count(&self.index));
+    /// Waits until the index holds at least `lines` documents; if it stops growing for `stall`, says so and goes on, so that
+    /// the audit can name what is missing. Returns the time that took.
+    pub fn wait_indexed(&self, lines: u64, stall: Duration) -> Duration {
+        let (count, elapsed) = wait::grows_to(lines, stall, || self.node.count(&self.index).ok());
+        if count < lines {
+            eprintln!("scene {}: {count} of {lines} documents, and no more for {stall:?}", self.run);
         }
-        begun.elapsed()
+        elapsed
     }
 
     /// Waits until the topic holds at least `lines` records.

@@ -37,6 +37,22 @@ pub fn reached(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// Waits until `count` reaches `target`; how long that takes is not limited, but gives up when it has not grown for `stall`.
+/// Returns the last count and the time that took.
+pub fn grows_to(target: u64, stall: Duration, mut count: impl FnMut() -> Option<u64>) -> (u64, Duration) {
+    let begun = now();
+    let (mut last, mut grown) = (0, begun);
+    loop {
+        if let Some(now_is) = count().filter(|&now_is| now_is > last) {
+            (last, grown) = (now_is, now());
+        }
+        if last >= target || grown.elapsed() >= stall {
+            return (last, begun.elapsed());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// `Ok` if `holds`, else the reason for [`wait_for`].
 pub fn met(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(reason()) }
@@ -66,6 +82,13 @@ mod tests {
             if looks < 3 { Err(format!("{looks} looks")) } else { Ok(looks) }
         });
         assert_eq!(value, 3);
+    }
+
+    #[test]
+    fn what_grows_is_waited_for_and_what_stalls_is_not() {
+        let mut counts = 0..;
+        assert_eq!(grows_to(4, Duration::from_secs(5), || counts.next()).0, 4);
+        assert_eq!(grows_to(4, Duration::from_millis(1), || Some(3)).0, 3);
     }
 
     #[test]
