@@ -22,7 +22,7 @@ pub(crate) enum Control {
     /// Groups of this file follow, from `saved.progress` on.
     Open { saved: Saved, source: Arc<Source>, epoch: u32, committed: Arc<AtomicU64> },
     /// The file is gone; its entry goes when everything up to `end` is settled.
-    Leave { stream: StreamId, end: u64 },
+    Leave { stream: StreamId, end: u64, reason: &'static str },
     /// An entry of the checkpoint that belongs to no file any more.
     Forget(Key),
 }
@@ -40,7 +40,8 @@ struct File {
     source: Arc<Source>,
     epoch: u32,
     committed: Arc<AtomicU64>,
-    leaves_at: Option<u64>,
+    /// The end of what was read of a file that is gone, and why it is.
+    leaves_at: Option<(u64, &'static str)>,
 }
 
 struct Commit {
@@ -98,9 +99,9 @@ impl Commit {
                 self.files.insert(stream, File { saved, source, epoch, committed, leaves_at: None });
                 self.dirty.insert(stream);
             }
-            Control::Leave { stream, end } => {
+            Control::Leave { stream, end, reason } => {
                 if let Some(file) = self.files.get_mut(&stream) {
-                    file.leaves_at = Some(end);
+                    file.leaves_at = Some((end, reason));
                 }
                 self.leave(stream);
             }
@@ -135,16 +136,17 @@ impl Commit {
         file.source.break_off(debt.epoch);
         file.epoch += 1;
         let progress = file.saved.progress;
-        if let Some(end) = file.leaves_at {
-            // Truncated since: there is nothing to read again.
+        if let Some((end, reason)) = file.leaves_at {
+            // Gone since: there is nothing to read again.
             let (path, lost) = (&file.saved.path, end - progress.offset);
             tracing::error!(
                 path,
                 offset = progress.offset,
                 lost,
-                "truncated before it was delivered; these bytes are lost"
+                reason,
+                "gone before it was delivered; these bytes are lost"
             );
-            self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
+            self.metrics.lost_bytes.with_label_values(&[reason]).inc_by(lost);
             return self.forget(debt.stream);
         }
         self.ledger.open(debt.stream, file.epoch, progress);
@@ -155,7 +157,7 @@ impl Commit {
 
     /// Forgets a file that is gone as soon as all of it is settled.
     fn leave(&mut self, stream: StreamId) {
-        let is_done = |file: &File| file.leaves_at.is_some_and(|end| file.saved.progress.offset >= end);
+        let is_done = |file: &File| file.leaves_at.is_some_and(|(end, _)| file.saved.progress.offset >= end);
         if self.files.get(&stream).is_some_and(is_done) {
             self.forget(stream);
         }
@@ -274,7 +276,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bench = bench(folder.path()).await;
         let last = bench.ack(0, 0);
-        bench.control.send(Control::Leave { stream: STREAM, end: 10 }).await.expect("is open");
+        bench.control.send(Control::Leave { stream: STREAM, end: 10, reason: "deleted" }).await.expect("is open");
         last.settle();
         assert_eq!(bench.end(folder.path()).await, [0_u64; 0]);
     }
@@ -285,7 +287,7 @@ mod tests {
         let mut bench = bench(folder.path()).await;
         let (first, second) = (bench.ack(0, 0), bench.ack(0, 1));
         first.settle();
-        bench.control.send(Control::Leave { stream: STREAM, end: 20 }).await.expect("is open");
+        bench.control.send(Control::Leave { stream: STREAM, end: 20, reason: "truncated" }).await.expect("is open");
         drop(second);
         let metrics = bench.metrics.clone();
         let rewinds = bench.rewinds.try_recv();

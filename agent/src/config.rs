@@ -1,5 +1,6 @@
 //! What `agent.yaml` says of inputs, and what is used of it: globs compiled, fields rendered, once, at start.
 
+use crate::follow::Links;
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::Deserialize;
@@ -60,6 +61,31 @@ pub struct InputConfig {
     /// Longest time until a new file or new data is seen without a change notification. Default `1s`.
     #[serde(default = "scan_interval", with = "service::load::duration")]
     pub scan_interval: Duration,
+    /// Follow symbolic links, to files and to folders, through any number of links. Default: no.
+    #[serde(default)]
+    pub symlinks: bool,
+    /// Files unchanged for longer are not read; one that grows is read from there on. Default: all are read.
+    #[serde(default, with = "service::load::optional_duration")]
+    pub ignore_older: Option<Duration>,
+    /// A file that has not grown for so long is closed; it is opened again when it grows. Default `5m`.
+    #[serde(default = "close_inactive", with = "service::load::duration")]
+    pub close_inactive: Duration,
+    /// A file that has not grown for so long is forgotten, once all of it is acknowledged. Longer than `ignore_older` by more
+    /// than `scan_interval`, or it would be read again. Default: never.
+    #[serde(default, with = "service::load::optional_duration")]
+    pub clean_inactive: Option<Duration>,
+    /// A file that was removed is forgotten, once all of it is acknowledged. Default: yes.
+    #[serde(default = "yes")]
+    pub clean_removed: bool,
+    /// Files of this input that are open at once; the others wait for their turn. 0: only the process's own limit counts.
+    #[serde(default)]
+    pub harvester_limit: usize,
+    /// A file that is acknowledged to its end and has not changed for so long is removed. Default: never.
+    #[serde(default, with = "service::load::optional_duration")]
+    pub delete_after: Option<Duration>,
+    /// On SIGTERM, read on to the present end of each file, within `drain_timeout`. Default: no, stop reading at once.
+    #[serde(default)]
+    pub read_until_eof: bool,
     /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,
@@ -67,6 +93,14 @@ pub struct InputConfig {
 
 fn scan_interval() -> Duration {
     Duration::from_secs(1)
+}
+
+fn close_inactive() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn line_bytes_max() -> ByteSize {
@@ -101,6 +135,22 @@ pub struct FileInput {
     pub scan_interval: Duration,
     /// See [`InputConfig::line_bytes_max`].
     pub line_bytes_max: usize,
+    /// See [`InputConfig::symlinks`].
+    pub(crate) links: Links,
+    /// See [`InputConfig::ignore_older`].
+    pub ignore_older: Option<Duration>,
+    /// See [`InputConfig::close_inactive`].
+    pub close_inactive: Duration,
+    /// See [`InputConfig::clean_inactive`].
+    pub clean_inactive: Option<Duration>,
+    /// See [`InputConfig::clean_removed`].
+    pub clean_removed: bool,
+    /// See [`InputConfig::harvester_limit`].
+    pub harvester_limit: Option<usize>,
+    /// See [`InputConfig::delete_after`].
+    pub delete_after: Option<Duration>,
+    /// See [`InputConfig::read_until_eof`].
+    pub read_until_eof: bool,
 }
 
 /// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.
@@ -141,6 +191,16 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
     if config.scan_interval < Duration::from_millis(10) {
         bail!("scan_interval: {:?} is below 10 ms", config.scan_interval);
     }
+    if let Some(clean) = config.clean_inactive {
+        let least = config.ignore_older.map(|older| older + config.scan_interval);
+        if least.is_none_or(|least| clean <= least) {
+            bail!(
+                "clean_inactive: {clean:?} is not longer than ignore_older and scan_interval together ({}): a file that is \
+                 forgotten while it may still be read would be read again from its start",
+                least.map_or("ignore_older is not set".to_owned(), |least| format!("{least:?}"))
+            );
+        }
+    }
     let globs =
         config.paths.iter().map(|path| crate::discover::Glob::new(path).context("paths")).collect::<Result<_, _>>()?;
     let mut exclude = globset::GlobSetBuilder::new();
@@ -162,6 +222,14 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
         start: config.start,
         scan_interval: config.scan_interval,
         line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
+        links: if config.symlinks { Links::Followed } else { Links::Refused },
+        ignore_older: config.ignore_older,
+        close_inactive: config.close_inactive,
+        clean_inactive: config.clean_inactive,
+        clean_removed: config.clean_removed,
+        harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
+        delete_after: config.delete_after,
+        read_until_eof: config.read_until_eof,
     })
 }
 
@@ -232,5 +300,7 @@ mod tests {
         refuse("[{id: a, type: file, paths: ['/a[']}]", "/a[");
         refuse("[{id: a, type: file, paths: [/a], line_bytes_max: 1}]", "line_bytes_max: 1 bytes");
         refuse("[{id: a, type: file, paths: [/a], fields: {a: 1, a.b: 2}}]", "below a field");
+        refuse("[{id: a, type: file, paths: [/a], clean_inactive: 1h}]", "ignore_older is not set");
+        refuse("[{id: a, type: file, paths: [/a], ignore_older: 1h, clean_inactive: 1h}]", "clean_inactive");
     }
 }

@@ -1,10 +1,10 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 use crate::frame::{content, cut, frame};
-use crate::identity::{Edges, Inode, incarnation};
+use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
 use bytes::Bytes;
-use event::{Incarnation, Record, Source, StreamId};
-use std::fs::File;
+use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// A file that is being followed.
 #[derive(Debug)]
 pub(crate) struct Follow {
-    file: File,
+    held: Held,
     /// Index of its input.
     pub(crate) input: usize,
     /// Where it was last seen.
@@ -38,13 +38,47 @@ pub(crate) struct Follow {
     pub(crate) seq: u64,
     /// What lies before it may have been shipped by an earlier life of the agent.
     pub(crate) reread_below: u64,
-    edges: Edges,
+    /// As the last listing showed it, for a file that is closed.
+    pub(crate) seen: Sighting,
     /// The last look found its end: before new bytes are believed, the old ones are compared.
     was_at_end: bool,
     long: Option<LongLine>,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
     pub(crate) changed: Instant,
+}
+
+/// Size and time of the last change, as a listing shows them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    pub(crate) size: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) modified_ns: i64,
+}
+
+impl Sighting {
+    pub(crate) fn of(found: &Metadata) -> Self {
+        let modified_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
+        Self { size: found.len(), modified_ns }
+    }
+}
+
+/// The file's content: at hand, or closed until it is worth a descriptor again.
+#[derive(Debug)]
+enum Held {
+    Open { file: File, edges: Edges },
+    Closed(Anchor),
+}
+
+/// What opening a closed file found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// It is the file, as it was read up to the offset.
+    Same,
+    /// The same inode, but what was read no longer stands: the next look says so.
+    Changed,
+    /// Another file, or none, has its name now.
+    Elsewhere,
 }
 
 /// A line longer than the limit, whose end has not been found.
@@ -62,6 +96,8 @@ pub(crate) struct Lines {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) empty: u64,
+    /// Bytes of a hole that were passed over.
+    pub(crate) zeros: u64,
     pub(crate) truncated: u64,
     /// The file did not end with them.
     pub(crate) is_full: bool,
@@ -83,7 +119,7 @@ impl Follow {
     /// Starts to follow `file` at its start.
     pub(crate) fn new(file: File, input: usize, path: PathBuf, inode: Inode, stream: StreamId, now: Instant) -> Self {
         Self {
-            file,
+            held: Held::Open { file, edges: Edges::default() },
             input,
             shipped_path: path.to_string_lossy().into_owned(),
             path,
@@ -96,7 +132,7 @@ impl Follow {
             epoch: 0,
             seq: 0,
             reread_below: 0,
-            edges: Edges::default(),
+            seen: Sighting::default(),
             was_at_end: true,
             long: None,
             is_queued: false,
@@ -107,33 +143,82 @@ impl Follow {
 
     /// Goes on at `offset`, as settled. False if the file no longer reaches that far.
     pub(crate) fn resume_at(&mut self, offset: u64) -> io::Result<bool> {
-        let Some(edges) = Edges::read(&self.file, offset)? else { return Ok(false) };
-        (self.edges, self.offset, self.long, self.was_at_end) = (edges, offset, None, true);
+        let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
+        let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
+        *edges = found;
+        (self.offset, self.long, self.was_at_end) = (offset, None, true);
         self.committed.store(offset, Ordering::Release);
         Ok(true)
     }
 
-    /// Goes back to `offset` in another epoch: what lay behind it was given back.
-    pub(crate) fn rewind(&mut self, offset: u64, epoch: u32) -> io::Result<bool> {
+    /// Goes back to `progress` in another epoch: what lay behind it was given back.
+    pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
-        self.resume_at(offset)
+        if let Held::Closed(anchor) = &mut self.held {
+            *anchor = progress.anchor;
+            (self.offset, self.long, self.was_at_end) = (progress.offset, None, true);
+            return Ok(true);
+        }
+        self.resume_at(progress.offset)
     }
 
     /// A second handle with the same place, for the file's next life.
     pub(crate) fn reopened(&self, stream: StreamId, now: Instant) -> io::Result<Self> {
-        let file = self.file.try_clone()?;
+        let file = self.file()?.try_clone()?;
         let mut next = Self::new(file, self.input, self.path.clone(), self.inode, stream, now);
         next.generation = self.generation + 1;
+        next.is_listed = self.is_listed;
         Ok(next)
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// The open file. An error if it is closed.
+    pub(crate) fn file(&self) -> io::Result<&File> {
+        match &self.held {
+            Held::Open { file, .. } => Ok(file),
+            Held::Closed(_) => Err(closed()),
+        }
     }
 
-    pub(crate) fn anchor(&self) -> event::Anchor {
-        self.edges.anchor()
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.held, Held::Open { .. })
+    }
+
+    /// Gives the descriptor back. False if it has to stay open: the file has no name left by which it could be found again,
+    /// and not all of it is settled.
+    pub(crate) fn close(&mut self) -> bool {
+        let Held::Open { file, edges } = &self.held else { return true };
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !self.is_done() {
+            return false;
+        }
+        self.held = Held::Closed(edges.anchor());
+        (self.long, self.was_at_end) = (None, true);
+        true
+    }
+
+    /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
+    pub(crate) fn open(&mut self, links: Links) -> io::Result<Opened> {
+        let Held::Closed(anchor) = &self.held else { return Ok(Opened::Same) };
+        let (file, inode) = match open(&self.path, links) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Elsewhere),
+            Err(error) => return Err(error),
+        };
+        if (inode.device, inode.number) != (self.inode.device, self.inode.number) || !inode.may_be(&self.inode) {
+            return Ok(Opened::Elsewhere);
+        }
+        let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
+        let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
+        let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
+        self.held = Held::Open { file, edges: edges.unwrap_or_default() };
+        Ok(opened)
+    }
+
+    pub(crate) fn anchor(&self) -> Anchor {
+        match &self.held {
+            Held::Open { edges, .. } => edges.anchor(),
+            Held::Closed(anchor) => *anchor,
+        }
     }
 
     /// True if every byte read so far is settled.
@@ -141,22 +226,35 @@ impl Follow {
         self.source.is_none() || self.committed.load(Ordering::Acquire) == self.offset
     }
 
-    /// The incarnation that the file's content gives now; `None` before its first complete line.
-    pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        incarnation(&self.file, agent, &self.inode, self.generation)
+    /// True if there is nothing more to read, as far as is known, and all of it is settled.
+    pub(crate) fn is_done(&self) -> bool {
+        let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
+        size == self.offset && self.is_settled()
     }
 
-    /// Size and number of names now.
+    /// The incarnation that the file's content gives now; `None` before its first complete line.
+    pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
+        incarnation(self.file()?, agent, &self.inode, self.generation)
+    }
+
+    /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
     pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
-        let found = self.file.metadata()?;
-        Ok((found.len(), found.nlink()))
+        match &self.held {
+            Held::Open { file, .. } => file.metadata().map(|found| (found.len(), found.nlink())),
+            Held::Closed(_) => Ok((self.seen.size, 1)),
+        }
     }
 
     /// Reads on from the offset: one chunk.
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
-        let size = self.file.metadata()?.len();
-        if size < self.offset || (self.was_at_end && !self.edges.tail_stands(&self.file, self.offset)?) {
+        let Held::Open { file, edges } = &self.held else { return Err(closed()) };
+        let size = file.metadata()?.len();
+        // A size alone proves nothing: over a network file system it may be an old one. What was read is compared.
+        if (size < self.offset || self.was_at_end) && !edges.tail_stands(file, self.offset)? {
             return Ok(Look::Truncated);
+        }
+        if size < self.offset {
+            return Ok(Look::End);
         }
         if self.long.is_some() {
             return self.look_for_line_end(now);
@@ -165,8 +263,12 @@ impl Follow {
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
         loop {
             let mut buffer = vec![0; buffer_bytes.min(left)];
-            let read = read_at(&self.file, &mut buffer, self.offset)?;
+            let read = read_at(self.file()?, &mut buffer, self.offset)?;
             buffer.truncate(read);
+            let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+            if zeros > 0 {
+                return Ok(self.pass_zeros(&buffer[..zeros], read, size, now));
+            }
             let framed = frame(&buffer, self.offset, line_bytes_max, &mut records);
             if framed.consumed > 0 {
                 let start = self.offset;
@@ -174,7 +276,8 @@ impl Follow {
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
                 let (empty, truncated, is_full) = (framed.empty, framed.truncated, self.offset < size);
-                return Ok(Look::Lines(Lines { buffer, records, start, end: self.offset, empty, truncated, is_full }));
+                let (end, zeros) = (self.offset, 0);
+                return Ok(Look::Lines(Lines { buffer, records, start, end, empty, zeros, truncated, is_full }));
             }
             if read < buffer_bytes {
                 self.was_at_end = true;
@@ -189,11 +292,26 @@ impl Follow {
         }
     }
 
+    /// Zeros at the start of a line: a hole that a writer left who went on at an old offset, or blocks whose content has not
+    /// arrived yet. They are passed over as soon as something follows them.
+    fn pass_zeros(&mut self, zeros: &[u8], read: usize, size: u64, now: Instant) -> Look {
+        if zeros.len() == read && self.offset + read as u64 >= size {
+            self.was_at_end = true;
+            return Look::End;
+        }
+        let start = self.offset;
+        self.pass(zeros, now);
+        let (end, zeros) = (self.offset, zeros.len() as u64);
+        let (buffer, records) = (Bytes::new(), Vec::new());
+        Look::Lines(Lines { buffer, records, start, end, empty: 0, zeros, truncated: 0, is_full: true })
+    }
+
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
     fn look_for_line_end(&mut self, now: Instant) -> io::Result<Look> {
+        let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
         let Some(long) = &mut self.long else { return Ok(Look::More) };
         let mut chunk = vec![0; CHUNK_BYTES];
-        let read = read_at(&self.file, &mut chunk, long.scanned)?;
+        let read = read_at(file, &mut chunk, long.scanned)?;
         let Some(end) = memchr::memchr(b'\n', &chunk[..read]) else {
             long.scanned += read as u64;
             self.was_at_end = read == 0;
@@ -203,23 +321,42 @@ impl Follow {
         let kept = std::mem::take(&mut long.kept);
         let kept_bytes = u32::try_from(content(&kept).len()).expect("a line limit is below 4 GiB");
         self.long = None;
-        let Some(edges) = Edges::read(&self.file, end)? else { return Ok(Look::Truncated) };
-        (self.edges, self.offset, self.was_at_end, self.changed) = (edges, end, false, now);
+        let Some(found) = Edges::read(file, end)? else { return Ok(Look::Truncated) };
+        *edges = found;
+        (self.offset, self.was_at_end, self.changed) = (end, false, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
-        Ok(Look::Lines(Lines { buffer: Bytes::from(kept), records, start, end, empty: 0, truncated: 1, is_full: true }))
+        let buffer = Bytes::from(kept);
+        Ok(Look::Lines(Lines { buffer, records, start, end, empty: 0, zeros: 0, truncated: 1, is_full: true }))
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {
-        self.edges.extend(bytes);
+        if let Held::Open { edges, .. } = &mut self.held {
+            edges.extend(bytes);
+        }
         self.offset += bytes.len() as u64;
         self.was_at_end = false;
         self.changed = now;
     }
 }
 
-/// Opens a regular file for reading: never a symbolic link, and never waiting for a pipe's writer.
-pub(crate) fn open(path: &Path) -> io::Result<(File, Inode)> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+fn closed() -> io::Error {
+    io::Error::other("the file is closed")
+}
+
+/// Whether a path may be a symbolic link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Links {
+    #[default]
+    Refused,
+    Followed,
+}
+
+/// Opens a regular file for reading: a symbolic link only if asked for, and never waiting for a pipe's writer.
+pub(crate) fn open(path: &Path, links: Links) -> io::Result<(File, Inode)> {
+    let mut flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    if links == Links::Refused {
+        flags |= libc::O_NOFOLLOW;
+    }
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
@@ -257,7 +394,7 @@ mod tests {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("a.log");
             fs::write(&path, content).expect("written");
-            let (file, inode) = open(&path).expect("opens");
+            let (file, inode) = open(&path, Links::Refused).expect("opens");
             let follow = Follow::new(file, 0, path, inode, StreamId(1), service::clock::monotonic());
             Self { folder, follow }
         }
@@ -317,7 +454,8 @@ mod tests {
         let lines = log.lines();
         assert_eq!(lines[0], (2, "z".repeat(200_000)));
         assert_eq!(lines[1], (3_000_005, "b".into()));
-        let again = Edges::read(log.follow.file(), log.follow.offset).expect("readable").expect("long enough");
+        let again =
+            Edges::read(log.follow.file().expect("open"), log.follow.offset).expect("readable").expect("long enough");
         assert_eq!(log.follow.anchor(), again.anchor());
     }
 
@@ -341,7 +479,7 @@ mod tests {
     fn a_rewind_reads_again_and_flags_it() {
         let mut log = Log::new(b"one\ntwo\n");
         log.lines();
-        assert!(log.follow.rewind(4, 1).expect("readable"));
+        assert!(log.follow.rewind(&Progress { offset: 4, anchor: Anchor::default() }, 1).expect("readable"));
         assert_eq!((log.follow.reread_below, log.follow.epoch), (8, 1));
         assert_eq!(log.lines(), [(4, "two".into())]);
     }
@@ -351,7 +489,7 @@ mod tests {
         let log = Log::new(b"secret\n");
         let link = log.folder.path().join("link.log");
         std::os::unix::fs::symlink(log.folder.path().join("a.log"), &link).expect("linked");
-        assert!(open(&link).is_err());
-        assert!(open(log.folder.path()).is_err());
+        assert!(open(&link, Links::Refused).is_err());
+        assert!(open(log.folder.path(), Links::Refused).is_err());
     }
 }

@@ -29,6 +29,12 @@ pub struct AgentMetrics {
     pub truncated: IntCounter,
     /// Bytes known to be lost before they were read, by reason.
     pub lost_bytes: IntCounterVec,
+    /// Bytes of files that are no part of any line, by reason.
+    pub skipped_bytes: IntCounterVec,
+    /// Files open now.
+    pub open_files: IntGauge,
+    /// Files removed after their last byte was acknowledged.
+    pub removed: IntCounter,
     /// Files followed now.
     pub files: IntGauge,
     /// Files that match but cannot be opened.
@@ -60,6 +66,9 @@ impl AgentMetrics {
             in_flight_bytes: gauge("in_flight_bytes", "Bytes of the memory budget in use."),
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
+            skipped_bytes: counters("skipped_bytes_total", "Bytes of files that are no part of any line.", "reason"),
+            open_files: gauge("files_open", "Files open now."),
+            removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),
             unreadable: gauge("files_unreadable", "Files that match but cannot be opened."),
             incarnations: counters("incarnations_total", "Lives of files begun.", "reason"),

@@ -3,13 +3,16 @@
 //! One task follows all files: it takes listings, notifications and rewinds, and gives each file that has something to
 //! read its turn. When the byte budget is used up it waits, and the files are the buffer.
 
+mod adopt;
 mod claim;
+mod handles;
 
 use crate::checkpoint::{Key, Saved};
 use crate::commit::{Control, Rewind};
-use crate::config::{AgentConfig, FileInput, Start};
-use crate::discover::{Listing, Seen, Touched};
-use crate::follow::{Follow, Lines, Look, open};
+use crate::config::{AgentConfig, FileInput};
+use crate::discover::{Listing, Touched};
+use crate::follow::{Follow, Lines, Look};
+use crate::identity::Edges;
 use crate::metrics::AgentMetrics;
 use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
 use service::clock::{monotonic, wall_ms};
@@ -58,6 +61,7 @@ pub(crate) async fn run(
     let mut tail = Tail {
         budget: Budget::new(config.memory),
         agent: config.name,
+        handles: handles::Handles::new(inputs.iter().map(|input| input.harvester_limit).collect()),
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
@@ -114,6 +118,7 @@ struct Tail {
     ready: VecDeque<StreamId>,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
+    handles: handles::Handles,
     streams: u64,
     budget: Budget,
     control: Sender<Control>,
@@ -124,101 +129,6 @@ struct Tail {
 }
 
 impl Tail {
-    /// Follows what is new, queues what has grown, lets go of what is gone.
-    async fn reconcile(&mut self, listing: Listing) {
-        let mut unreadable = 0;
-        for file in self.files.values_mut() {
-            file.is_listed = false;
-        }
-        for seen in listing.files {
-            let place = (seen.input, seen.inode.device, seen.inode.number);
-            match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
-                Some(file) => {
-                    file.is_listed = true;
-                    if file.path != seen.path {
-                        file.path = seen.path;
-                    }
-                    if seen.size != file.offset {
-                        enqueue(file, &mut self.ready);
-                    }
-                }
-                None => unreadable += i64::from(!self.adopt(seen).await),
-            }
-        }
-        if std::mem::take(&mut self.is_first_listing) {
-            self.claim_renamed().await;
-        }
-        self.look_after_unlisted().await;
-        self.metrics.unreadable.set(unreadable);
-        self.metrics.files.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
-        self.metrics.in_flight_bytes.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
-    }
-
-    /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
-    async fn adopt(&mut self, seen: Seen) -> bool {
-        match self.try_adopt(&seen).await {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true, // Gone or renamed since the scan.
-            Err(error) => {
-                tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
-                    "file cannot be read; it is tried again at every scan");
-                false
-            }
-        }
-    }
-
-    async fn try_adopt(&mut self, seen: &Seen) -> io::Result<()> {
-        let (file, inode) = open(&seen.path)?;
-        let place = (seen.input, inode.device, inode.number);
-        if self.by_inode.get(&place).is_some_and(|stream| self.files.contains_key(stream)) {
-            return Ok(()); // Renamed between the scan and now: it is followed already.
-        }
-        self.streams += 1;
-        let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
-        let size = follow.stat()?.0;
-        if self.is_first_listing {
-            follow.reread_below = size;
-        }
-        match self.claim(&follow)? {
-            Some(claim) => self.resume(&mut follow, claim, size).await?,
-            None if self.first_start && self.is_first_listing && self.inputs[seen.input].start == Start::End => {
-                self.start_at_end(&mut follow, size).await?;
-            }
-            None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
-        }
-        self.by_inode.insert(place, follow.stream);
-        enqueue(&mut follow, &mut self.ready);
-        self.files.insert(follow.stream, follow);
-        Ok(())
-    }
-
-    /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
-    /// a writer may go on with them; a deleted one is let go when all of it is settled.
-    async fn look_after_unlisted(&mut self) {
-        let mut deleted = Vec::new();
-        for file in self.files.values_mut().filter(|file| !file.is_listed) {
-            let Ok((size, names)) = file.stat() else { continue };
-            if size != file.offset {
-                enqueue(file, &mut self.ready);
-            }
-            if names == 0 && file.is_settled() && !file.is_queued {
-                deleted.push(file.stream);
-            }
-        }
-        for stream in deleted {
-            self.let_go(stream).await;
-        }
-    }
-
-    /// Its content is gone, or all of it is settled: follows the file no longer, and forgets it when it is settled.
-    async fn let_go(&mut self, stream: StreamId) {
-        let Some(file) = self.files.remove(&stream) else { return };
-        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
-        if file.source.is_some() {
-            self.control.send(Control::Leave { stream, end: file.offset }).await.ok(); // Closed only when the agent ends.
-        }
-    }
-
     /// Queues the files that a notification names.
     fn wake(&mut self, touched: &HashSet<PathBuf>) {
         for file in self.files.values_mut().filter(|file| touched.contains(&file.path)) {
@@ -241,7 +151,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&rewind.stream) else { return };
         let path = file.path.display().to_string();
         tracing::warn!(path, offset = rewind.progress.offset, from = file.offset, "not delivered, reading again");
-        match file.rewind(rewind.progress.offset, rewind.epoch) {
+        match file.rewind(&rewind.progress, rewind.epoch) {
             Ok(true) => {}                               // The next listing queues it: a pause before the second try.
             Ok(false) => enqueue(file, &mut self.ready), // Its look will find it truncated.
             Err(error) => tracing::warn!(path, %error, "cannot read again, tried at the next scan"),
@@ -251,8 +161,10 @@ impl Tail {
     /// Gives the next file its turn: one chunk. `None` when the later stages have ended, or on stop.
     async fn turn(&mut self) -> Option<()> {
         let Some(stream) = self.ready.pop_front() else { return Some(()) };
+        if !self.take_handle(stream).await {
+            return Some(());
+        }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        file.is_queued = false;
         match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
             Ok(Look::Lines(lines)) => {
                 self.busy.insert(stream);
@@ -270,42 +182,9 @@ impl Tail {
         Some(())
     }
 
-    /// At the end of a deleted file nothing more will come.
-    async fn end_of(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get(&stream) else { return };
-        let Ok((size, 0)) = file.stat() else { return };
-        if !file.is_settled() {
-            return; // What is in flight may have to be read again; the next listing looks again.
-        }
-        if size > file.offset {
-            let lost = size - file.offset;
-            tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
-            self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
-        }
-        self.let_go(stream).await;
-    }
-
-    /// The file begins another life at 0, under the same inode.
-    async fn truncated(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get(&stream) else { return };
-        self.streams += 1;
-        let next = match file.reopened(StreamId(self.streams), monotonic()) {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
-                return;
-            }
-        };
-        tracing::warn!(path = %file.path.display(), offset = file.offset, "file truncated, reading from start");
-        self.metrics.incarnations.with_label_values(&["truncated"]).inc();
-        self.let_go(stream).await;
-        self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
-        enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
-    }
-
     /// Sends lines on, with their debt.
     async fn ship(&mut self, stream: StreamId, lines: Lines) -> Option<()> {
-        let source = match self.source_of(stream).await {
+        let source = match self.source_of(stream, lines.start).await {
             Ok(source) => source?,
             Err(error) => {
                 tracing::warn!(%error, "first line cannot be read again");
@@ -316,6 +195,7 @@ impl Tail {
         };
         let file = self.files.get_mut(&stream)?;
         let events = u32::try_from(lines.records.len()).unwrap_or(u32::MAX);
+        let zeros = lines.zeros;
         let charge = lines.buffer.len() + lines.records.len() * RECORD_OVERHEAD_BYTES;
         let (epoch, seq, anchor) = (file.epoch, file.seq, file.anchor());
         let (start, end, reread) = (lines.start, lines.end, lines.start < file.reread_below);
@@ -329,6 +209,7 @@ impl Tail {
         self.metrics.filtered.with_label_values(&["empty"]).inc_by(lines.empty);
         self.metrics.read.inc_by(lines.empty);
         self.metrics.truncated.inc_by(lines.truncated);
+        self.metrics.skipped_bytes.with_label_values(&["zeros"]).inc_by(zeros);
         self.metrics.in_flight.add(events.into());
         let debt = Debt { stream, epoch, seq, start, end, anchor, events, held };
         let ack = Ack::new(debt, self.ledger.clone());
@@ -345,17 +226,20 @@ impl Tail {
         }
     }
 
-    /// The source of a file's records; made when its first complete line is there.
-    async fn source_of(&mut self, stream: StreamId) -> io::Result<Option<Arc<Source>>> {
+    /// The source of a file's records; made when its first complete line is there, which begins at `start`.
+    async fn source_of(&mut self, stream: StreamId, start: u64) -> io::Result<Option<Arc<Source>>> {
         let Some(file) = self.files.get(&stream) else { return Ok(None) };
         if let Some(source) = &file.source {
             return Ok(Some(source.clone()));
         }
-        let Some(incarnation) = file.incarnation(&self.agent)? else {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read"));
+        let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read");
+        let incarnation = file.incarnation(&self.agent)?.ok_or_else(gone)?;
+        let anchor = match start {
+            0 => event::Anchor::default(),
+            _ => Edges::read(file.file()?, start)?.ok_or_else(gone)?.anchor(),
         };
         let mut saved = self.saved(file, incarnation);
-        saved.progress = Progress { offset: 0, anchor: event::Anchor::default() };
+        saved.progress = Progress { offset: start, anchor };
         let Some(mut file) = self.files.remove(&stream) else { return Ok(None) };
         self.announce(&mut file, saved).await;
         let source = file.source.clone();

@@ -4,7 +4,7 @@ use super::Tail;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
 use crate::discover::{Seen, find_inode};
-use crate::follow::{Follow, open};
+use crate::follow::{Follow, Sighting, open};
 use crate::frame::last_line_start;
 use crate::identity::{Inode, Likeness, compare, incarnation, read_span};
 use std::fs::File;
@@ -28,7 +28,7 @@ impl Tail {
         let id = &self.inputs[follow.input].shared.id;
         let mut stale = None;
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
-            match self.likeness(follow.file(), saved)? {
+            match self.likeness(follow.file()?, saved)? {
                 Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
                 Likeness::Other => stale = Some(Claim::Replaces(saved.key())),
             }
@@ -39,7 +39,7 @@ impl Tail {
         // Copied, or moved to another file system: only with a whole kilobyte of proof, and only if the original is gone.
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.progress.offset >= 1024) {
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
-            if compare(follow.file(), saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
+            if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
                 && find_inode(folder, &saved.inode)?.is_none()
             {
                 return Ok(Some(Claim::Continues(saved.key())));
@@ -58,32 +58,33 @@ impl Tail {
         Ok(if now == Some(saved.incarnation) { Likeness::Same } else { Likeness::Other })
     }
 
-    pub(super) async fn resume(&mut self, follow: &mut Follow, claim: Claim, size: u64) -> io::Result<()> {
-        let reason = match claim {
-            Claim::Continues(key) => {
-                let Some(saved) = self.unclaimed.remove(&key) else { return Ok(()) };
-                follow.generation = saved.generation;
-                follow.shipped_path.clone_from(&saved.path);
-                follow.reread_below = size;
-                if !follow.resume_at(saved.progress.offset)? {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
-                }
-                self.announce(follow, saved).await;
-                "continued"
-            }
-            Claim::Replaces(key) => {
-                let Some(saved) = self.unclaimed.remove(&key) else { return Ok(()) };
-                let is_same_life = saved.inode.birth_ns == follow.inode.birth_ns;
-                follow.generation = if is_same_life { saved.generation + 1 } else { 0 };
-                let lost = saved.progress.offset.saturating_sub(size);
-                tracing::warn!(path = %follow.path.display(), offset = saved.progress.offset, size, lost,
-                    "file was truncated or its inode reused while the agent was down, reading from start");
-                self.control.send(Control::Forget(key)).await.ok(); // Closed only when the agent ends.
-                if is_same_life { "truncated" } else { "inode_reused" }
-            }
-        };
-        self.metrics.incarnations.with_label_values(&[reason]).inc();
+    /// Reads on where the entry ends.
+    pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
+        let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
+        follow.generation = saved.generation;
+        follow.shipped_path.clone_from(&saved.path);
+        follow.reread_below = size;
+        if !follow.resume_at(saved.progress.offset)? {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
+        }
+        if let Some(saved) = self.unclaimed.remove(&key) {
+            self.announce(follow, saved).await;
+        }
+        self.metrics.incarnations.with_label_values(&["continued"]).inc();
         Ok(())
+    }
+
+    /// The file has the entry's inode, but not its content: another life, read from its start.
+    pub(super) async fn replace(&mut self, follow: &mut Follow, key: Key, size: u64) {
+        let Some(saved) = self.unclaimed.remove(&key) else { return };
+        let is_same_life = saved.inode.birth_ns == follow.inode.birth_ns;
+        follow.generation = if is_same_life { saved.generation + 1 } else { 0 };
+        let lost = saved.progress.offset.saturating_sub(size);
+        tracing::warn!(path = %follow.path.display(), offset = saved.progress.offset, size, lost,
+            "file was truncated or its inode reused while the agent was down, reading from start");
+        self.control.send(Control::Forget(key)).await.ok(); // Closed only when the agent ends.
+        let reason = if is_same_life { "truncated" } else { "inode_reused" };
+        self.metrics.incarnations.with_label_values(&[reason]).inc();
     }
 
     /// `start: end`: what is there at the very first start is left alone, from the start of its last line on it is read.
@@ -91,7 +92,7 @@ impl Tail {
         self.metrics.incarnations.with_label_values(&["new"]).inc();
         let from = size.saturating_sub(LAST_LINE_BYTES);
         let bytes = usize::try_from(size - from).unwrap_or(usize::MAX);
-        let Some(last) = read_span(follow.file(), from, bytes)? else { return Ok(()) };
+        let Some(last) = read_span(follow.file()?, from, bytes)? else { return Ok(()) };
         let Some(offset) = last_line_start(&last).map(|start| from + start as u64) else { return Ok(()) };
         let Some(incarnation) = follow.incarnation(&self.agent)? else { return Ok(()) };
         if follow.resume_at(offset)? {
@@ -129,11 +130,12 @@ impl Tail {
             self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
             return;
         }
-        let same = open(&path).and_then(|(file, _)| self.likeness(&file, saved));
+        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| self.likeness(&file, saved));
         if matches!(same, Ok(Likeness::Same | Likeness::SameTail)) {
             tracing::info!(path = %path.display(), was = %saved.path, offset = saved.progress.offset, "renamed, reading on");
             let inode = Inode { ..saved.inode };
-            if self.adopt(Seen { input, path, inode, size: 0 }).await {
+            let sighting = std::fs::symlink_metadata(&path).map_or(Sighting::default(), |found| Sighting::of(&found));
+            if self.adopt(Seen { input, path, inode, sighting }).await {
                 // Not matched by a glob: it is read to its end and then let go.
                 self.files.values_mut().filter(|file| followed(file)).for_each(|file| file.is_listed = false);
             }

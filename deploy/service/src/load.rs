@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::ConfigError;
 pub use secret::{Secret, SecretError};
-pub use units::{ByteSize, duration, parse_duration};
+pub use units::{ByteSize, duration, optional_duration, parse_duration};
 
 /// Largest config file. A config is written by hand: more than this is the wrong file.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;

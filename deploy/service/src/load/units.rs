@@ -101,6 +101,22 @@ impl de::Visitor<'_> for Bytes {
     }
 }
 
+/// A duration or null in YAML, for a field of type `Option<Duration>`, which also wants `default`:
+/// `#[serde(default, with = "service::load::optional_duration")]`.
+pub mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    #[derive(Deserialize)]
+    struct Given(#[serde(with = "super::duration")] Duration);
+
+    /// Reads `null` or what [`super::duration`] reads.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Given>::deserialize(deserializer)?.map(|given| given.0))
+    }
+}
+
 /// A duration in YAML, for a field of type `Duration`: `#[serde(with = "service::load::duration")]`.
 pub mod duration {
     use std::{fmt, time::Duration};

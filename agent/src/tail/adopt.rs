@@ -1,0 +1,313 @@
+//! Listings → followed files: what is new is followed, what has grown is queued, what is gone is let go.
+
+use super::claim::Claim;
+use super::{Tail, enqueue};
+use crate::commit::Control;
+use crate::config::Start;
+use crate::discover::{Listing, Seen, find_inode};
+use crate::follow::{Follow, Opened, open};
+use event::StreamId;
+use service::clock::{monotonic, wall_ms};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+impl Tail {
+    /// Follows what is new, queues what has grown, lets go of what is gone.
+    pub(super) async fn reconcile(&mut self, listing: Listing) {
+        let mut unreadable = 0;
+        for file in self.files.values_mut() {
+            file.is_listed = false;
+        }
+        for seen in listing.files {
+            let place = (seen.input, seen.inode.device, seen.inode.number);
+            match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
+                Some(file) => {
+                    // Of several hard links the first in order counts, so that the path stays the same.
+                    if !std::mem::replace(&mut file.is_listed, true) && file.path != seen.path {
+                        file.path = seen.path;
+                    }
+                    if seen.sighting.size != file.offset || seen.sighting.modified_ns != file.seen.modified_ns {
+                        enqueue(file, &mut self.ready);
+                    }
+                    file.seen = seen.sighting;
+                }
+                None => unreadable += i64::from(!self.adopt(seen).await),
+            }
+        }
+        if std::mem::take(&mut self.is_first_listing) {
+            self.claim_renamed().await;
+        }
+        self.look_after_unlisted().await;
+        self.look_after_idle().await;
+        self.metrics.unreadable.set(unreadable);
+        self.metrics.files.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .open_files
+            .set(self.files.values().filter(|file| file.is_open()).count().try_into().unwrap_or(i64::MAX));
+        self.metrics.in_flight_bytes.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
+    }
+
+    /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
+    pub(super) async fn adopt(&mut self, seen: Seen) -> bool {
+        match self.try_adopt(&seen).await {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true, // Gone or renamed since the scan.
+            Err(error) => {
+                tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
+                    "file cannot be read; it is tried again at every scan");
+                false
+            }
+        }
+    }
+
+    async fn try_adopt(&mut self, seen: &Seen) -> io::Result<()> {
+        self.make_room(seen.input);
+        let input = &self.inputs[seen.input];
+        let (file, inode) = open(&seen.path, input.links)?;
+        let place = (seen.input, inode.device, inode.number);
+        if self.by_inode.get(&place).is_some_and(|stream| self.files.contains_key(stream)) {
+            return Ok(()); // Renamed between the scan and now: it is followed already.
+        }
+        self.streams += 1;
+        let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
+        follow.seen = seen.sighting;
+        let size = follow.stat()?.0;
+        if self.is_first_listing {
+            follow.reread_below = size;
+        }
+        let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
+        let is_start = self.first_start && self.is_first_listing && input.start == Start::End;
+        match self.claim(&follow)? {
+            Some(Claim::Replaces(key)) => {
+                self.replace(&mut follow, key, size).await;
+                if is_old {
+                    self.start_at_end(&mut follow, size).await?;
+                }
+            }
+            Some(Claim::Continues(key)) => self.resume(&mut follow, key, size).await?,
+            None if is_start || is_old => self.start_at_end(&mut follow, size).await?,
+            None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
+        }
+        self.by_inode.insert(place, follow.stream);
+        self.handles.used(follow.stream, follow.input);
+        enqueue(&mut follow, &mut self.ready);
+        self.files.insert(follow.stream, follow);
+        Ok(())
+    }
+
+    /// Closes files until one more of `input` may be opened.
+    fn make_room(&mut self, input: usize) {
+        for stream in self.handles.surplus(input) {
+            if self.files.get_mut(&stream).is_none_or(Follow::close) {
+                self.handles.closed(stream);
+                return;
+            }
+        }
+    }
+
+    /// Opens a file for its turn. False if it cannot have one now: it cannot be opened, or another file has its name.
+    pub(super) async fn take_handle(&mut self, stream: StreamId) -> bool {
+        let Some(file) = self.files.get_mut(&stream) else { return false };
+        file.is_queued = false;
+        let input = file.input;
+        if file.is_open() {
+            self.handles.used(stream, input);
+            return true;
+        }
+        self.make_room(input);
+        let links = self.inputs[input].links;
+        let Some(file) = self.files.get_mut(&stream) else { return false };
+        match file.open(links) {
+            Ok(Opened::Same) => {
+                self.handles.used(stream, input);
+                true
+            }
+            Ok(Opened::Changed) => {
+                self.handles.used(stream, input);
+                self.truncated(stream).await;
+                false
+            }
+            // The next listing says which name it has now.
+            Ok(Opened::Elsewhere) => false,
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), offset = file.offset, %error,
+                    "cannot be opened again; its offset is kept, it is tried again when it is seen next");
+                false
+            }
+        }
+    }
+
+    /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
+    /// a writer may go on with them; a deleted one is let go when all of it is settled.
+    async fn look_after_unlisted(&mut self) {
+        let (mut deleted, mut vanished) = (Vec::new(), Vec::new());
+        for file in self.files.values_mut().filter(|file| !file.is_listed) {
+            if !file.is_open() && !find_again(file) {
+                vanished.push(file.stream);
+                continue;
+            }
+            let Ok((size, names)) = file.stat() else { continue };
+            if size != file.offset {
+                enqueue(file, &mut self.ready);
+            }
+            if names == 0 && file.is_settled() && !file.is_queued {
+                deleted.push(file.stream);
+            }
+        }
+        for stream in deleted {
+            self.let_go(stream, "deleted").await;
+        }
+        for stream in vanished {
+            self.vanished(stream).await;
+        }
+    }
+
+    /// A closed file is gone: what was not yet read of it is lost.
+    async fn vanished(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        let lost = file.seen.size.saturating_sub(file.offset);
+        if lost > 0 {
+            tracing::error!(path = %file.path.display(), offset = file.offset, lost, "deleted before it was read; these bytes are lost");
+            self.metrics.lost_bytes.with_label_values(&["deleted"]).inc_by(lost);
+        }
+        self.let_go(stream, "deleted").await;
+    }
+
+    /// Closes files that no longer grow, forgets those that have not grown for very long, removes those that are done with.
+    async fn look_after_idle(&mut self) {
+        let (now, mut forgotten, mut done) = (monotonic(), Vec::new(), Vec::new());
+        for file in self.files.values_mut().filter(|file| !file.is_queued) {
+            let input = &self.inputs[file.input];
+            let idle = now.duration_since(file.changed);
+            if file.is_open() && idle >= input.close_inactive && file.close() {
+                self.handles.closed(file.stream);
+            }
+            if !file.is_listed || !file.is_done() {
+                continue;
+            }
+            let unchanged = age_of(file.seen.modified_ns);
+            if input.delete_after.is_some_and(|grace| idle >= grace && unchanged >= grace) {
+                done.push(file.stream);
+            } else if input.clean_inactive.is_some_and(|limit| idle >= limit && unchanged >= limit) {
+                forgotten.push(file.stream);
+            }
+        }
+        for stream in done {
+            self.remove(stream).await;
+        }
+        for stream in forgotten {
+            self.forget_inactive(stream).await;
+        }
+    }
+
+    /// `delete_after`: removes the file if it is still exactly what was acknowledged.
+    async fn remove(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        let path = file.path.clone();
+        let same = open(&path, crate::follow::Links::Refused)
+            .and_then(|(found, inode)| Ok(inode == file.inode && found.metadata()?.len() == file.offset));
+        match same {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again"),
+        }
+        if let Err(error) = std::fs::remove_file(&path) {
+            return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again at the next scan");
+        }
+        tracing::info!(path = %path.display(), bytes = file.offset, "acknowledged to its end, removed");
+        self.metrics.removed.inc();
+        self.let_go(stream, "deleted").await;
+    }
+
+    /// `clean_inactive`: the entry goes; the file is remembered in this life only, and read on if it grows.
+    async fn forget_inactive(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get_mut(&stream) else { return };
+        if file.source.take().is_some() {
+            file.seq = 0; // If it grows, it is opened in the ledger again.
+            tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
+            let leave = Control::Leave { stream, end: file.offset, reason: "deleted" };
+            self.control.send(leave).await.ok(); // Closed only when the agent ends.
+        }
+    }
+
+    /// Its content is gone, or all of it is settled: follows the file no longer, and forgets it when it is settled.
+    pub(super) async fn let_go(&mut self, stream: StreamId, reason: &'static str) {
+        let Some(file) = self.files.remove(&stream) else { return };
+        self.handles.closed(stream);
+        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
+        if file.source.is_some() && !is_kept {
+            let leave = Control::Leave { stream, end: file.offset, reason };
+            self.control.send(leave).await.ok(); // Closed only when the agent ends.
+        }
+    }
+
+    /// At the end of a deleted file nothing more will come.
+    pub(super) async fn end_of(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        let Ok((size, 0)) = file.stat() else { return };
+        if !file.is_settled() {
+            return; // What is in flight may have to be read again; the next listing looks again.
+        }
+        if size > file.offset {
+            let lost = size - file.offset;
+            tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
+            self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
+        }
+        self.let_go(stream, "deleted").await;
+    }
+
+    /// The file begins another life at 0, under the same inode.
+    pub(super) async fn truncated(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        self.streams += 1;
+        let next = match file.reopened(StreamId(self.streams), monotonic()) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
+                return;
+            }
+        };
+        // What the last listing showed behind the offset was never read.
+        let lost = file.seen.size.saturating_sub(file.offset);
+        tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");
+        if lost > 0 {
+            self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
+        }
+        self.metrics.incarnations.with_label_values(&["truncated"]).inc();
+        self.let_go(stream, "truncated").await;
+        self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
+        self.handles.used(next.stream, next.input);
+        enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
+    }
+}
+
+/// A closed file that no listing shows: true if it is still in its folder, under whatever name, or if that cannot be told.
+fn find_again(file: &mut Follow) -> bool {
+    let folder = file.path.parent().unwrap_or(Path::new("/"));
+    match find_inode(folder, &file.inode) {
+        Ok(Some(path)) => {
+            if let Ok(found) = std::fs::symlink_metadata(&path) {
+                file.seen = crate::follow::Sighting::of(&found);
+            }
+            file.path = path;
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            tracing::warn!(path = %file.path.display(), %error, "cannot look for this file, its offset is kept");
+            true
+        }
+    }
+}
+
+fn age(seen: &Seen) -> Duration {
+    age_of(seen.sighting.modified_ns)
+}
+
+/// Time since the last change, by the wall clock that the file system also uses.
+fn age_of(modified_ns: i64) -> Duration {
+    let ms = u64::try_from(wall_ms() - modified_ns / 1_000_000).unwrap_or(0);
+    Duration::from_millis(ms)
+}
