@@ -3,13 +3,13 @@
 //! The ledger says how far each file is safe; at most once a second that is made durable. A failed write changes
 //! nothing for the shipping: it is said, counted, and tried again at the next flush.
 
+use crate::board::Card;
 use crate::checkpoint::{Key, Saved, Store};
 use crate::metrics::AgentMetrics;
 use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
 use service::health::Health;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 
@@ -20,7 +20,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Groups of this file follow, from `saved.progress` on.
-    Open { saved: Saved, source: Arc<Source>, epoch: u32, committed: Arc<AtomicU64> },
+    Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card> },
     /// The file is gone; its entry goes when everything up to `end` is settled.
     Leave { stream: StreamId, end: u64, reason: &'static str },
     /// An entry of the checkpoint that belongs to no file any more.
@@ -39,7 +39,7 @@ struct File {
     saved: Saved,
     source: Arc<Source>,
     epoch: u32,
-    committed: Arc<AtomicU64>,
+    card: Arc<Card>,
     /// The end of what was read of a file that is gone, and why it is.
     leaves_at: Option<(u64, &'static str)>,
 }
@@ -93,10 +93,10 @@ pub(crate) async fn run(
 impl Commit {
     fn take(&mut self, told: Control) {
         match told {
-            Control::Open { saved, source, epoch, committed } => {
+            Control::Open { saved, source, epoch, card } => {
                 let stream = source.stream;
                 self.ledger.open(stream, epoch, saved.progress);
-                self.files.insert(stream, File { saved, source, epoch, committed, leaves_at: None });
+                self.files.insert(stream, File { saved, source, epoch, card, leaves_at: None });
                 self.dirty.insert(stream);
             }
             Control::Leave { stream, end, reason } => {
@@ -118,12 +118,13 @@ impl Commit {
 
     fn settled(&mut self, debt: &Debt) {
         self.metrics.acknowledged.with_label_values(&["main"]).inc_by(debt.events.into());
-        self.metrics.in_flight.sub(debt.events.into());
+        self.metrics.bytes_acknowledged.inc_by(debt.bytes);
+        self.metrics.left_flight(debt);
         // An older epoch: delivered all the same, and read again since. Its id makes the copy harmless.
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
         if let Some(file) = self.files.get_mut(&debt.stream) {
             file.saved.progress = progress;
-            file.committed.store(progress.offset, Ordering::Release);
+            file.card.acknowledged(progress.offset);
             self.dirty.insert(debt.stream);
         }
         self.leave(debt.stream);
@@ -131,7 +132,8 @@ impl Commit {
 
     fn returned(&mut self, debt: &Debt) {
         self.metrics.returned.inc_by(debt.events.into());
-        self.metrics.in_flight.sub(debt.events.into());
+        self.metrics.bytes_returned.inc_by(debt.bytes);
+        self.metrics.left_flight(debt);
         let Some(file) = self.files.get_mut(&debt.stream).filter(|file| file.epoch == debt.epoch) else { return };
         file.source.break_off(debt.epoch);
         file.epoch += 1;
@@ -219,7 +221,8 @@ mod tests {
         let inode = Inode { device: 1, number: 2, birth_ns: None };
         let saved =
             Saved { input: "i".into(), incarnation: Incarnation(1), path: "/a".into(), inode, generation: 0, progress };
-        let open = Control::Open { saved, source: source.clone(), epoch: 0, committed: Arc::default() };
+        let card = Arc::new(Card::new("/a".into(), inode));
+        let open = Control::Open { saved, source: source.clone(), epoch: 0, card };
         control.send(open).await.expect("is open");
         Bench { control, ledger, rewinds, source, metrics, task }
     }
@@ -228,7 +231,8 @@ mod tests {
         fn ack(&self, epoch: u32, seq: u64) -> Ack {
             self.metrics.in_flight.inc();
             let (start, end, anchor) = (seq * 10, seq * 10 + 10, Anchor::default());
-            let debt = Debt { stream: STREAM, epoch, seq, start, end, anchor, events: 1, held: Permit::none() };
+            let debt =
+                Debt { stream: STREAM, epoch, seq, start, end, anchor, events: 1, bytes: 10, held: Permit::none() };
             Ack::new(debt, self.ledger.clone())
         }
 

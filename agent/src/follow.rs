@@ -1,6 +1,7 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
-use crate::frame::{content, cut, frame};
+use crate::board::Card;
+use crate::frame::{Framed, content, cut, frame};
 use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
@@ -9,7 +10,6 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Bytes of one read, and so of one turn of a file. A longer line makes the buffer grow up to the line limit.
@@ -30,8 +30,8 @@ pub(crate) struct Follow {
     pub(crate) stream: StreamId,
     /// Known as soon as there is a complete line.
     pub(crate) source: Option<Arc<Source>>,
-    /// Everything before it is settled; written by the commit stage.
-    pub(crate) committed: Arc<AtomicU64>,
+    /// Where it is shown, and how far it is settled: that the commit stage writes.
+    pub(crate) card: Arc<Card>,
     /// The next byte to read.
     pub(crate) offset: u64,
     pub(crate) epoch: u32,
@@ -88,6 +88,25 @@ struct LongLine {
     scanned: u64,
 }
 
+/// What of a span makes no record, in lines and in bytes of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Passed {
+    /// Lines without content.
+    pub(crate) empty: u64,
+    pub(crate) empty_bytes: u64,
+    /// Lines longer than the limit, and the bytes that were cut off.
+    pub(crate) truncated: u64,
+    pub(crate) cut_bytes: u64,
+    /// A hole that was passed over.
+    pub(crate) zero_bytes: u64,
+}
+
+impl Passed {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.empty_bytes + self.cut_bytes + self.zero_bytes
+    }
+}
+
 /// Complete lines, and the span of the file that they settle.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -95,10 +114,7 @@ pub(crate) struct Lines {
     pub(crate) records: Vec<Record>,
     pub(crate) start: u64,
     pub(crate) end: u64,
-    pub(crate) empty: u64,
-    /// Bytes of a hole that were passed over.
-    pub(crate) zeros: u64,
-    pub(crate) truncated: u64,
+    pub(crate) passed: Passed,
     /// The file did not end with them.
     pub(crate) is_full: bool,
 }
@@ -122,12 +138,12 @@ impl Follow {
             held: Held::Open { file, edges: Edges::default() },
             input,
             shipped_path: path.to_string_lossy().into_owned(),
+            card: Arc::new(Card::new(path.clone(), inode)),
             path,
             inode,
             generation: 0,
             stream,
             source: None,
-            committed: Arc::default(),
             offset: 0,
             epoch: 0,
             seq: 0,
@@ -147,7 +163,7 @@ impl Follow {
         let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
         *edges = found;
         (self.offset, self.long, self.was_at_end) = (offset, None, true);
-        self.committed.store(offset, Ordering::Release);
+        self.card.start_at(offset);
         Ok(true)
     }
 
@@ -223,7 +239,7 @@ impl Follow {
 
     /// True if every byte read so far is settled.
     pub(crate) fn is_settled(&self) -> bool {
-        self.source.is_none() || self.committed.load(Ordering::Acquire) == self.offset
+        self.source.is_none() || self.card.committed() == self.offset
     }
 
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
@@ -275,9 +291,10 @@ impl Follow {
                 self.pass(&buffer[..framed.consumed], now);
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
-                let (empty, truncated, is_full) = (framed.empty, framed.truncated, self.offset < size);
-                let (end, zeros) = (self.offset, 0);
-                return Ok(Look::Lines(Lines { buffer, records, start, end, empty, zeros, truncated, is_full }));
+                let Framed { empty, empty_bytes, truncated, cut_bytes, .. } = framed;
+                let passed = Passed { empty, empty_bytes, truncated, cut_bytes, zero_bytes: 0 };
+                let (end, is_full) = (self.offset, self.offset < size);
+                return Ok(Look::Lines(Lines { buffer, records, start, end, passed, is_full }));
             }
             if read < buffer_bytes {
                 self.was_at_end = true;
@@ -301,9 +318,9 @@ impl Follow {
         }
         let start = self.offset;
         self.pass(zeros, now);
-        let (end, zeros) = (self.offset, zeros.len() as u64);
+        let passed = Passed { zero_bytes: zeros.len() as u64, ..Passed::default() };
         let (buffer, records) = (Bytes::new(), Vec::new());
-        Look::Lines(Lines { buffer, records, start, end, empty: 0, zeros, truncated: 0, is_full: true })
+        Look::Lines(Lines { buffer, records, start, end: self.offset, passed, is_full: true })
     }
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
@@ -326,7 +343,9 @@ impl Follow {
         (self.offset, self.was_at_end, self.changed) = (end, false, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         let buffer = Bytes::from(kept);
-        Ok(Look::Lines(Lines { buffer, records, start, end, empty: 0, zeros: 0, truncated: 1, is_full: true }))
+        let cut_bytes = end - start - u64::from(kept_bytes);
+        let passed = Passed { truncated: 1, cut_bytes, ..Passed::default() };
+        Ok(Look::Lines(Lines { buffer, records, start, end, passed, is_full: true }))
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {

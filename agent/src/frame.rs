@@ -12,8 +12,12 @@ pub(crate) struct Framed {
     pub(crate) consumed: usize,
     /// Lines without content; they make no record.
     pub(crate) empty: u64,
+    /// Bytes of those lines, with their line ends.
+    pub(crate) empty_bytes: u64,
     /// Lines that were longer than the limit and are cut.
     pub(crate) truncated: u64,
+    /// Bytes that were cut off.
+    pub(crate) cut_bytes: u64,
 }
 
 /// Appends the complete lines of `chunk` to `records`.
@@ -28,11 +32,13 @@ pub(crate) fn frame(chunk: &[u8], offset: u64, line_bytes_max: usize, records: &
         let line = content(&chunk[start..end]);
         if line.is_empty() {
             framed.empty += 1;
+            framed.empty_bytes += (end + 1 - start) as u64;
             continue;
         }
         let kept = cut(line, line_bytes_max);
         let truncated = kept < line.len();
         framed.truncated += u64::from(truncated);
+        framed.cut_bytes += (line.len() - kept) as u64;
         let bytes = to_u32(start)..to_u32(start + kept);
         records.push(Record { bytes, offset: offset + start as u64, truncated, extra: None });
     }
@@ -102,7 +108,7 @@ mod tests {
     fn empty_lines_make_no_record_but_are_consumed() {
         check("\n\na\n\r\n", &["a"], "");
         let framed = frame(b"\n\na\n\r\n", 0, 8, &mut Vec::new());
-        assert_eq!(framed, Framed { consumed: 6, empty: 3, truncated: 0 });
+        assert_eq!(framed, Framed { consumed: 6, empty: 3, empty_bytes: 4, truncated: 0, cut_bytes: 0 });
     }
 
     #[test]

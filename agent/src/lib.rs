@@ -3,6 +3,7 @@
 //! `discover → tail [frame] ─► output`, and back `settlement ─► commit [ledger] ─► checkpoint`. The agent never moves an
 //! offset past what was acknowledged, and writes no queue of its own: the log file is the buffer.
 
+mod board;
 mod discover;
 mod tail;
 
@@ -17,6 +18,7 @@ mod commit;
 mod config;
 mod metrics;
 
+pub use board::{Board, Shown};
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
@@ -41,12 +43,13 @@ pub struct Agent {
 /// Opens the checkpoint and starts to follow the inputs' files; groups go to `output`, each once a life of the agent.
 ///
 /// Reading ends when `stop` says so or when `output` is closed. The checkpoint is flushed a last time when every `Ack`
-/// is settled or dropped: see [`Agent::join`].
+/// is settled or dropped: see [`Agent::join`]. What is known of each file is noted on `board`.
 /// Errors: the state folder cannot be made or is another agent's.
 pub fn start(
     config: AgentConfig,
     output: mpsc::Sender<Group>,
     metrics: AgentMetrics,
+    board: Board,
     health: Health,
     stop: Stop,
 ) -> anyhow::Result<Agent> {
@@ -71,7 +74,7 @@ pub fn start(
     };
     let tail = spawn("tail", async move {
         let discover = tokio::task::spawn(discover::run(inputs.clone(), touched, listings_tx, stop.clone()));
-        tail::run(config, inputs, known, wires, metrics, stop).await;
+        tail::run(config, inputs, known, wires, metrics, board, stop).await;
         discover.abort();
     })?;
     Ok(Agent { tail, commit })

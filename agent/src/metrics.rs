@@ -1,6 +1,8 @@
-//! The agent's metrics, in one table. The equation of DESIGN.md §3 always holds:
-//! read = acknowledged + filtered + dropped + dead-lettered + returned + in flight.
+//! The agent's metrics, in one table. The equation of DESIGN.md §3 always holds, in records and in bytes of the files:
+//! read = acknowledged + filtered + skipped (bytes only) + dropped + dead-lettered + returned + in flight.
 
+use crate::follow::Passed;
+use event::Debt;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use service::metrics::Registry;
 
@@ -9,8 +11,6 @@ use service::metrics::Registry;
 pub struct AgentMetrics {
     /// Records read, again after a rewind.
     pub read: IntCounter,
-    /// Bytes of the files that were read, with line ends.
-    pub read_bytes: IntCounter,
     /// Records whose delivery is acknowledged, by route.
     pub acknowledged: IntCounterVec,
     /// Records left out by a rule, by reason.
@@ -23,14 +23,24 @@ pub struct AgentMetrics {
     pub returned: IntCounter,
     /// Records between reading and acknowledgement.
     pub in_flight: IntGauge,
-    /// Bytes of the budget in use.
-    pub in_flight_bytes: IntGauge,
+    /// Bytes of the memory budget in use.
+    pub memory_in_use: IntGauge,
+    /// Bytes of the files that were read, with line ends, again after a rewind.
+    pub bytes_read: IntCounter,
+    /// Bytes of the files whose delivery is acknowledged.
+    pub bytes_acknowledged: IntCounter,
+    /// Bytes of lines left out by a rule, by reason.
+    pub bytes_filtered: IntCounterVec,
+    /// Bytes that are no part of any record, by reason: cut off a long line, a hole.
+    pub bytes_skipped: IntCounterVec,
+    /// Bytes given back, to be read again.
+    pub bytes_returned: IntCounter,
+    /// Bytes of the files between reading and acknowledgement.
+    pub bytes_in_flight: IntGauge,
     /// Lines cut at `line_bytes_max`.
     pub truncated: IntCounter,
     /// Bytes known to be lost before they were read, by reason.
     pub lost_bytes: IntCounterVec,
-    /// Bytes of files that are no part of any line, by reason.
-    pub skipped_bytes: IntCounterVec,
     /// Files open now.
     pub open_files: IntGauge,
     /// Files removed after their last byte was acknowledged.
@@ -56,17 +66,21 @@ impl AgentMetrics {
         let gauge = |n: &str, help: &str| registry.gauge(&name(n), help);
         Self {
             read: counter("events_read_total", "Records read, again after a rewind."),
-            read_bytes: counter("read_bytes_total", "Bytes of files read, with line ends."),
             acknowledged: counters("events_acknowledged_total", "Records whose delivery is acknowledged.", "route"),
             filtered: counters("events_filtered_total", "Records left out by a rule.", "reason"),
             dropped: counters("events_dropped_total", "Records dropped by a rate plan.", "plan"),
             dead_lettered: counters("events_dead_lettered_total", "Records that can never be delivered.", "reason"),
             returned: counter("events_returned_total", "Records given back, to be read again."),
             in_flight: gauge("events_in_flight", "Records between reading and acknowledgement."),
-            in_flight_bytes: gauge("in_flight_bytes", "Bytes of the memory budget in use."),
+            memory_in_use: gauge("memory_in_use_bytes", "Bytes of the memory budget in use."),
+            bytes_read: counter("bytes_read_total", "Bytes of files read, with line ends, again after a rewind."),
+            bytes_acknowledged: counter("bytes_acknowledged_total", "Bytes of files whose delivery is acknowledged."),
+            bytes_filtered: counters("bytes_filtered_total", "Bytes of lines left out by a rule.", "reason"),
+            bytes_skipped: counters("bytes_skipped_total", "Bytes of files that are no part of any record.", "reason"),
+            bytes_returned: counter("bytes_returned_total", "Bytes given back, to be read again."),
+            bytes_in_flight: gauge("bytes_in_flight", "Bytes of files between reading and acknowledgement."),
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
-            skipped_bytes: counters("skipped_bytes_total", "Bytes of files that are no part of any line.", "reason"),
             open_files: gauge("files_open", "Files open now."),
             removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),
@@ -75,5 +89,26 @@ impl AgentMetrics {
             checkpoints: counters("checkpoint_flushes_total", "Flushes of the checkpoint.", "result"),
             rewinds: counter("rewinds_total", "Returns to the last acknowledged offset."),
         }
+    }
+
+    /// Counts a span that was read: its records, its bytes, and what of it makes no record.
+    pub(crate) fn count_read(&self, events: u64, bytes: u64, passed: &Passed) {
+        self.read.inc_by(events + passed.empty);
+        self.in_flight.add(i64::try_from(events).unwrap_or(i64::MAX));
+        self.bytes_read.inc_by(bytes);
+        self.bytes_in_flight.add(i64::try_from(bytes - passed.bytes()).unwrap_or(i64::MAX));
+        if passed.bytes() > 0 {
+            self.filtered.with_label_values(&["empty"]).inc_by(passed.empty);
+            self.bytes_filtered.with_label_values(&["empty"]).inc_by(passed.empty_bytes);
+            self.truncated.inc_by(passed.truncated);
+            self.bytes_skipped.with_label_values(&["truncated"]).inc_by(passed.cut_bytes);
+            self.bytes_skipped.with_label_values(&["zeros"]).inc_by(passed.zero_bytes);
+        }
+    }
+
+    /// A debt is settled or given back.
+    pub(crate) fn left_flight(&self, debt: &Debt) {
+        self.in_flight.sub(debt.events.into());
+        self.bytes_in_flight.sub(i64::try_from(debt.bytes).unwrap_or(i64::MAX));
     }
 }

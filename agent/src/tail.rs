@@ -7,6 +7,7 @@ mod adopt;
 mod claim;
 mod handles;
 
+use crate::board::Board;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::{Control, Rewind};
 use crate::config::{AgentConfig, FileInput};
@@ -55,6 +56,7 @@ pub(crate) async fn run(
     known: Known,
     wires: Wires,
     metrics: AgentMetrics,
+    board: Board,
     stop: Stop,
 ) {
     let Wires { mut listings, touched, mut rewinds, control, ledger, output } = wires;
@@ -75,6 +77,7 @@ pub(crate) async fn run(
         ledger,
         output,
         metrics,
+        board,
         stop: stop.clone(),
     };
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
@@ -125,6 +128,7 @@ struct Tail {
     ledger: UnboundedSender<Entry>,
     output: Sender<Group>,
     metrics: AgentMetrics,
+    board: Board,
     stop: Stop,
 }
 
@@ -176,7 +180,10 @@ impl Tail {
             Ok(Look::More) => enqueue(file, &mut self.ready),
             Ok(Look::End) => self.end_of(stream).await,
             Ok(Look::Truncated) => self.truncated(stream).await,
-            Err(error) => tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed"),
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed");
+                file.card.problem(Some(format!("reading failed: {error}")));
+            }
         }
         tokio::task::yield_now().await;
         Some(())
@@ -195,23 +202,28 @@ impl Tail {
         };
         let file = self.files.get_mut(&stream)?;
         let events = u32::try_from(lines.records.len()).unwrap_or(u32::MAX);
-        let zeros = lines.zeros;
+        let passed = lines.passed;
         let charge = lines.buffer.len() + lines.records.len() * RECORD_OVERHEAD_BYTES;
         let (epoch, seq, anchor) = (file.epoch, file.seq, file.anchor());
         let (start, end, reread) = (lines.start, lines.end, lines.start < file.reread_below);
         file.seq += 1;
-        let held = tokio::select! {
-            held = self.budget.take(charge) => held,
-            () = self.stop.stopped() => return None,
+        file.card.read_to(end);
+        let held = match self.budget.try_take(charge) {
+            Some(held) => held,
+            None => {
+                self.board.waits();
+                let held = tokio::select! {
+                    held = self.budget.take(charge) => held,
+                    () = self.stop.stopped() => return None,
+                };
+                self.board.reads();
+                held
+            }
         };
         self.metrics.read.inc_by(events.into());
-        self.metrics.read_bytes.inc_by(end - start);
-        self.metrics.filtered.with_label_values(&["empty"]).inc_by(lines.empty);
-        self.metrics.read.inc_by(lines.empty);
-        self.metrics.truncated.inc_by(lines.truncated);
-        self.metrics.skipped_bytes.with_label_values(&["zeros"]).inc_by(zeros);
-        self.metrics.in_flight.add(events.into());
-        let debt = Debt { stream, epoch, seq, start, end, anchor, events, held };
+        let bytes = end - start - passed.bytes();
+        self.metrics.count_read(u64::from(events), end - start, &passed);
+        let debt = Debt { stream, epoch, seq, start, end, anchor, events, bytes, held };
         let ack = Ack::new(debt, self.ledger.clone());
         if lines.records.is_empty() {
             ack.settle(); // Only empty lines.
@@ -263,8 +275,9 @@ impl Tail {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
         let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
         file.source = Some(source.clone());
-        let (epoch, committed) = (file.epoch, file.committed.clone());
-        self.control.send(Control::Open { saved, source, epoch, committed }).await.ok(); // Closed only when the agent ends.
+        file.card.has_incarnation(saved.incarnation);
+        let (epoch, card) = (file.epoch, file.card.clone());
+        self.control.send(Control::Open { saved, source, epoch, card }).await.ok(); // Closed only when the agent ends.
     }
 }
 

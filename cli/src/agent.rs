@@ -1,10 +1,11 @@
 //! `tailrace agent`: files → Kafka, until it is told to stop.
 
 use crate::check::Unusable;
-use agent::{AgentConfig, AgentMetrics, InputConfig};
+use agent::{AgentConfig, AgentMetrics, Board, InputConfig};
 use anyhow::Context as _;
 use serde::Deserialize;
 use service::health::Health;
+use service::http::Pages;
 use service::load::ByteSize;
 use service::logs::LogConfig;
 use service::metrics::Registry;
@@ -100,6 +101,14 @@ impl AgentFile {
     }
 }
 
+/// `/files?path=/var/log/a.log`: the followed files, or that one, as JSON.
+fn files_page(board: Board) -> impl Fn(&str) -> String + Send + Sync + 'static {
+    move |query| {
+        let path = query.strip_prefix("path=").map(PathBuf::from);
+        serde_json::to_string(&board.files(path.as_deref())).expect("files are texts and numbers")
+    }
+}
+
 fn host_name() -> anyhow::Result<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host name; set name")?;
     Ok(name.trim().to_owned())
@@ -114,12 +123,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("io").enable_all().build()?;
     let _inside = runtime.enter();
     let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
-    service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), stop.clone())?;
+    let board = Board::default();
+    let pages = Pages::default().with("/files", files_page(board.clone()));
+    service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 
     let metrics = ShipperMetrics::new(&registry);
     let (output, shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
-    let agent = agent::start(agent_config, output, AgentMetrics::new(&registry), health.clone(), stop)?;
+    let agent = agent::start(agent_config, output, AgentMetrics::new(&registry), board, health.clone(), stop)?;
     health.ready(true);
     let drained = shipper.join();
     agent.join();

@@ -4,6 +4,7 @@ use crate::check::Unusable;
 use anyhow::Context as _;
 use indexer::{Ended, IndexerConfig, Shell};
 use service::health::Health;
+use service::http::Pages;
 use service::metrics::Registry;
 use service::stop::Stop;
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 async fn serve(config: &IndexerConfig) -> anyhow::Result<Ended> {
     let shell = Shell { registry: Registry::default(), health: Health::new(), stop: Stop::on_signals() };
     let (registry, health, stop) = (shell.registry.clone(), shell.health.clone(), shell.stop.clone());
-    service::http::serve(&config.metrics.listen, registry, health, stop)?;
+    service::http::serve(&config.metrics.listen, registry, health, Pages::default(), stop)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), librdkafka = service::kafka::version(), "indexer starts");
     indexer::run(config, shell).await
 }

@@ -155,6 +155,7 @@ pub(crate) mod tests {
             end: count,
             anchor: Anchor::default(),
             events: payloads.len() as u32,
+            bytes: 0,
             held: Permit::none(),
         };
         let (mut buffer, mut records) = (Vec::new(), Vec::new());

@@ -280,7 +280,7 @@ impl Track {
         self.next_seq += 1;
         self.in_flight += 1;
         let events = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        Debt { stream, epoch: self.epoch, seq, start, end, anchor: Anchor::default(), events, held }
+        Debt { stream, epoch: self.epoch, seq, start, end, anchor: Anchor::default(), events, bytes: 0, held }
     }
 }
 

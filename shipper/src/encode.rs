@@ -224,7 +224,12 @@ mod tests {
         for line in lines {
             let start = buffer.len() as u32;
             buffer.extend_from_slice(line);
-            records.push(Record { bytes: start..buffer.len() as u32, offset: u64::from(start), truncated: false, extra: None });
+            records.push(Record {
+                bytes: start..buffer.len() as u32,
+                offset: u64::from(start),
+                truncated: false,
+                extra: None,
+            });
             buffer.push(b'\n');
         }
         let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(7), 0);

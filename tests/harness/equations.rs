@@ -19,6 +19,10 @@ struct Sample {
 const AGENT: (&str, &str, &[&str]) =
     ("tailrace_agent_events", "read", &["acknowledged", "filtered", "dropped", "dead_lettered", "returned"]);
 
+/// The same in bytes of the files.
+const AGENT_BYTES: (&str, &str, &[&str]) =
+    ("tailrace_agent_bytes", "read", &["acknowledged", "filtered", "skipped", "dropped", "dead_lettered", "returned"]);
+
 /// What the indexer has consumed must stand in one of these, or be in flight.
 const INDEXER: (&str, &str, &[&str]) =
     ("tailrace_indexer", "consumed", &["indexed", "duplicate", "dead_lettered", "dropped", "returned"]);
@@ -66,7 +70,8 @@ impl Metrics {
 
     /// The agent's equation; `Err` shows both sides.
     pub fn agent_balances(&self) -> Result<(), String> {
-        self.balances(AGENT)
+        self.balances(AGENT)?;
+        self.balances(AGENT_BYTES)
     }
 
     /// The indexer's equation; `Err` shows both sides.
@@ -106,6 +111,10 @@ tailrace_agent_events_acknowledged_total{target="main"} 6
 tailrace_agent_events_acknowledged_total{target="over {flow}"} 1
 tailrace_agent_events_dead_lettered_total{reason="oversize"} 1
 tailrace_agent_events_in_flight 2
+tailrace_agent_bytes_read_total 100
+tailrace_agent_bytes_acknowledged_total 70
+tailrace_agent_bytes_skipped_total{reason="zeros"} 30
+tailrace_agent_bytes_in_flight 0
 "#;
 
     #[test]
@@ -122,6 +131,9 @@ tailrace_agent_events_in_flight 2
         let lost = PAGE.replace("in_flight 2", "in_flight 1");
         let broken = Metrics::parse(&lost).expect("a sound page").agent_balances().expect_err("one event is nowhere");
         assert!(broken.contains("read 10 is not 9"), "{broken}");
+        let lost = PAGE.replace("bytes_read_total 100", "bytes_read_total 101");
+        let broken = Metrics::parse(&lost).expect("a sound page").agent_balances().expect_err("one byte is nowhere");
+        assert!(broken.contains("read 101 is not 100"), "{broken}");
     }
 
     #[test]

@@ -40,12 +40,21 @@ impl Tail {
         }
         self.look_after_unlisted().await;
         self.look_after_idle().await;
+        self.show();
         self.metrics.unreadable.set(unreadable);
         self.metrics.files.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
         self.metrics
             .open_files
             .set(self.files.values().filter(|file| file.is_open()).count().try_into().unwrap_or(i64::MAX));
-        self.metrics.in_flight_bytes.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
+        self.metrics.memory_in_use.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
+    }
+
+    /// Notes on the board how the files look.
+    fn show(&self) {
+        for file in self.files.values() {
+            let size = file.stat().map_or(file.seen.size, |(size, _)| size);
+            file.card.seen(&file.path, size, file.is_open(), file.is_listed);
+        }
     }
 
     /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
@@ -91,6 +100,8 @@ impl Tail {
         }
         self.by_inode.insert(place, follow.stream);
         self.handles.used(follow.stream, follow.input);
+        let id = &self.inputs[follow.input].shared.id;
+        self.board.put(follow.stream, id, follow.generation, follow.card.clone());
         enqueue(&mut follow, &mut self.ready);
         self.files.insert(follow.stream, follow);
         Ok(())
@@ -120,6 +131,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&stream) else { return false };
         match file.open(links) {
             Ok(Opened::Same) => {
+                file.card.problem(None);
                 self.handles.used(stream, input);
                 true
             }
@@ -131,6 +143,7 @@ impl Tail {
             // The next listing says which name it has now.
             Ok(Opened::Elsewhere) => false,
             Err(error) => {
+                file.card.problem(Some(format!("it cannot be opened: {error}")));
                 tracing::warn!(path = %file.path.display(), offset = file.offset, %error,
                     "cannot be opened again; its offset is kept, it is tried again when it is seen next");
                 false
@@ -235,6 +248,7 @@ impl Tail {
     pub(super) async fn let_go(&mut self, stream: StreamId, reason: &'static str) {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
+        self.board.take_down(stream);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
@@ -279,6 +293,7 @@ impl Tail {
         self.let_go(stream, "truncated").await;
         self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
         self.handles.used(next.stream, next.input);
+        self.board.put(next.stream, &self.inputs[next.input].shared.id, next.generation, next.card.clone());
         enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
     }
 }

@@ -55,7 +55,7 @@ impl Bench {
         let wires = Wires { listings: listings_rx, touched: Touched::default(), rewinds, control, ledger, output };
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
-        let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, stop));
+        let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
         Self { folder, inputs, listings, groups, _kept: (control_rx, entries, rewinds_tx, trigger), task }
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Uri,
     body::{Body, Incoming},
     header::{ALLOW, CONTENT_TYPE},
     server::conn::http1,
@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Call it inside a tokio runtime, which it serves until that ends: also while draining after `stop`, when `/readyz` says 503.
 ///
 /// Errors: an address that is not loopback, or one that is taken.
-pub fn serve(listen: &str, registry: Registry, health: Health, stop: Stop) -> anyhow::Result<SocketAddr> {
+pub fn serve(listen: &str, registry: Registry, health: Health, pages: Pages, stop: Stop) -> anyhow::Result<SocketAddr> {
     let address = loopback(listen)?;
     let bind = || {
         let listener = TcpListener::bind(address)?;
@@ -51,7 +51,7 @@ pub fn serve(listen: &str, registry: Registry, health: Health, stop: Stop) -> an
     let listener = bind().with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
     let bound = listener.local_addr().context("metrics.listen: the bound address")?;
     tracing::info!(address = %bound, "listening");
-    tokio::spawn(accept(listener, Arc::new(Page { registry, health, stop })));
+    tokio::spawn(accept(listener, Arc::new(Page { registry, health, pages, stop })));
     Ok(bound)
 }
 
@@ -70,9 +70,28 @@ fn loopback(listen: &str) -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
+/// A daemon's own pages, beside those that all have: path → what makes its JSON from the query.
+#[derive(Default)]
+pub struct Pages {
+    pages: Vec<(&'static str, Box<dyn Fn(&str) -> String + Send + Sync>)>,
+}
+
+impl Pages {
+    /// Adds a page. Unit: the query as it stands behind the `?`, percent-decoded; empty without one.
+    pub fn with(mut self, path: &'static str, page: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.pages.push((path, Box::new(page)));
+        self
+    }
+
+    fn find(&self, path: &str) -> Option<&(dyn Fn(&str) -> String + Send + Sync)> {
+        self.pages.iter().find(|(at, _)| *at == path).map(|(_, page)| &**page)
+    }
+}
+
 struct Page {
     registry: Registry,
     health: Health,
+    pages: Pages,
     stop: Stop,
 }
 
@@ -100,7 +119,7 @@ async fn accept(listener: tokio::net::TcpListener, page: Arc<Page>) {
 async fn converse(stream: TcpStream, page: Arc<Page>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let body_bytes = request.body().size_hint().lower();
-        let answer = answer(request.method(), request.uri().path(), body_bytes, &page);
+        let answer = answer(request.method(), request.uri(), body_bytes, &page);
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let connection = http1::Builder::new()
@@ -114,7 +133,7 @@ async fn converse(stream: TcpStream, page: Arc<Page>) {
     }
 }
 
-fn answer(method: &Method, path: &str, body_bytes: u64, page: &Page) -> Response<String> {
+fn answer(method: &Method, uri: &Uri, body_bytes: u64, page: &Page) -> Response<String> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if method != Method::GET && method != Method::HEAD {
         let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "read-only: use GET\n".into());
@@ -124,6 +143,10 @@ fn answer(method: &Method, path: &str, body_bytes: u64, page: &Page) -> Response
     if body_bytes > BODY_BYTES_MAX {
         return response(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "no body is wanted here\n".into());
     }
+    let path = uri.path();
+    if let Some(page) = page.pages.find(path) {
+        return response(StatusCode::OK, "application/json", page(&decoded(uri.query().unwrap_or_default())));
+    }
     match path {
         "/metrics" => response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.registry.text()),
         "/healthz" => response(StatusCode::OK, "application/json", health_json(&page.health)),
@@ -132,6 +155,26 @@ fn answer(method: &Method, path: &str, body_bytes: u64, page: &Page) -> Response
         "/readyz" => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "starting\n".into()),
         _ => response(StatusCode::NOT_FOUND, TEXT, "here are /metrics, /healthz and /readyz\n".into()),
     }
+}
+
+/// `%41` → `A`. What is no escape stays as it is.
+fn decoded(query: &str) -> String {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escape = behind.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn health_json(health: &Health) -> String {

@@ -36,6 +36,8 @@ pub struct Debt {
     pub anchor: Anchor,
     /// How many records it covers, for the count of what is in flight.
     pub events: u32,
+    /// Bytes of the source that its records stand for, for the same count; partitions leave it at 0.
+    pub bytes: u64,
     /// Its share of the byte budget, held until the ledger has recorded the settlement.
     pub held: Permit,
 }
@@ -88,7 +90,17 @@ mod tests {
 
     fn debt(budget: &Budget) -> Debt {
         let held = budget.try_take(10).expect("budget is empty");
-        Debt { stream: StreamId(1), epoch: 0, seq: 0, start: 0, end: 10, anchor: Anchor::default(), events: 1, held }
+        Debt {
+            stream: StreamId(1),
+            epoch: 0,
+            seq: 0,
+            start: 0,
+            end: 10,
+            anchor: Anchor::default(),
+            events: 1,
+            bytes: 10,
+            held,
+        }
     }
 
     #[test]

@@ -105,7 +105,17 @@ mod tests {
     const FILE: StreamId = StreamId(7);
 
     fn debt(epoch: u32, seq: u64, end: u64) -> Debt {
-        Debt { stream: FILE, epoch, seq, start: 0, end, anchor: Anchor::default(), events: 1, held: Permit::none() }
+        Debt {
+            stream: FILE,
+            epoch,
+            seq,
+            start: 0,
+            end,
+            anchor: Anchor::default(),
+            events: 1,
+            bytes: 10,
+            held: Permit::none(),
+        }
     }
 
     fn at(offset: u64) -> Progress {

@@ -19,7 +19,8 @@ struct Served {
 
 fn served() -> Served {
     let (registry, health, (trigger, stop)) = (Registry::default(), Health::new(), Stop::new());
-    let address = serve("127.0.0.1:0", registry.clone(), health.clone(), stop).expect("a free port");
+    let pages = Pages::default().with("/files", |query| format!("{query:?}"));
+    let address = serve("127.0.0.1:0", registry.clone(), health.clone(), pages, stop).expect("a free port");
     Served { address, registry, health, trigger }
 }
 
@@ -63,6 +64,13 @@ async fn health_is_200_and_says_what_is_wrong() {
     assert_eq!(get(served.address, "/healthz").await, (200, degraded.into()));
     served.health.set("checkpoint", None);
     assert!(get(served.address, "/healthz").await.1.contains("\"ok\""));
+}
+
+#[tokio::test]
+async fn a_daemons_own_page_gets_the_decoded_query() {
+    let served = served();
+    assert_eq!(get(served.address, "/files").await, (200, "\"\"".into()));
+    assert_eq!(get(served.address, "/files?path=/a%20b%C3%A9%zz").await, (200, "\"path=/a bé%zz\"".into()));
 }
 
 #[tokio::test]
@@ -110,7 +118,7 @@ async fn a_peer_that_dawdles_is_cut_off_and_more_than_64_wait() {
 #[tokio::test]
 async fn only_loopback_is_served() {
     let told = |listen: &str| {
-        let answer = serve(listen, Registry::default(), Health::new(), Stop::new().1);
+        let answer = serve(listen, Registry::default(), Health::new(), Pages::default(), Stop::new().1);
         format!("{:#}", answer.expect_err("refused"))
     };
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9601"] {
@@ -120,7 +128,8 @@ async fn only_loopback_is_served() {
         assert!(told(listen).contains(&format!("`{listen}` is not an address")), "{}", told(listen));
     }
     assert_eq!(served().address.ip().to_string(), "127.0.0.1");
-    let local = serve("localhost:0", Registry::default(), Health::new(), Stop::new().1).expect("a free port");
+    let local =
+        serve("localhost:0", Registry::default(), Health::new(), Pages::default(), Stop::new().1).expect("a free port");
     assert!(local.ip().is_loopback() && local.port() > 0);
     assert!(told(&local.to_string()).contains(&format!("cannot listen on {local}: Address already in use")));
 }

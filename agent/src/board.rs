@@ -1,0 +1,193 @@
+//! What is known of each followed file, for whoever asks: the stages note it in passing, and it can be read at any time, also
+//! while they wait. Nothing here costs a line anything: a note is taken once a turn.
+
+use crate::identity::Inode;
+use event::{Incarnation, StreamId};
+use serde::Serialize;
+use service::clock::wall_ms;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// All followed files. Cheap to clone; clones show the same.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    cards: Arc<Mutex<BTreeMap<StreamId, Arc<Card>>>>,
+    /// When reading began to wait for memory, milliseconds since 1970; 0: it does not wait.
+    waiting_since_ms: Arc<AtomicI64>,
+}
+
+/// One followed file.
+#[derive(Debug)]
+pub(crate) struct Card {
+    /// Input and generation, known when it is followed.
+    names: OnceLock<(String, u32)>,
+    inode: Inode,
+    incarnation: OnceLock<Incarnation>,
+    path: Mutex<PathBuf>,
+    offset: AtomicU64,
+    /// Everything before it is settled.
+    committed: AtomicU64,
+    size: AtomicU64,
+    read_ms: AtomicI64,
+    acknowledged_ms: AtomicI64,
+    is_open: AtomicBool,
+    is_listed: AtomicBool,
+    problem: Mutex<Option<String>>,
+}
+
+/// A file as the board shows it. Sizes in bytes of the file, times in milliseconds since 1970 (absent: not yet).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Its input's id.
+    pub input: String,
+    /// Its present path.
+    pub path: PathBuf,
+    /// Its inode number.
+    pub inode: u64,
+    /// Its life; absent before its first complete line.
+    pub incarnation: Option<String>,
+    /// How often it was truncated before this life.
+    pub generation: u32,
+    /// Its size when it was looked at last.
+    pub size: u64,
+    /// The next byte to read.
+    pub offset: u64,
+    /// Everything before it is acknowledged.
+    pub acknowledged: u64,
+    /// Bytes that are not acknowledged.
+    pub lag_bytes: u64,
+    /// When lines were read last.
+    pub read_ms: Option<i64>,
+    /// When something of it was acknowledged last.
+    pub acknowledged_ms: Option<i64>,
+    /// It has a descriptor now.
+    pub is_open: bool,
+    /// The last scan saw it under a path that the input names.
+    pub is_listed: bool,
+    /// Why its unread bytes are not being read; empty if they are.
+    pub waits_for: Vec<String>,
+}
+
+impl Board {
+    /// The files as they are now, in the order of their paths; only that one if `path` is given.
+    pub fn files(&self, path: Option<&Path>) -> Vec<Shown> {
+        let cards: Vec<_> = self.lock().values().cloned().collect();
+        let waiting = self.waiting_since_ms.load(Ordering::Relaxed);
+        let mut shown: Vec<_> = cards.iter().map(|card| card.shown(waiting)).collect();
+        shown.retain(|file| path.is_none_or(|path| file.path == path));
+        shown.sort_by(|a, b| a.path.cmp(&b.path));
+        shown
+    }
+
+    /// Shows the card of a file of `input`.
+    pub(crate) fn put(&self, stream: StreamId, input: &str, generation: u32, card: Arc<Card>) {
+        card.names.set((input.to_owned(), generation)).ok(); // A card is put up once.
+        self.lock().insert(stream, card);
+    }
+
+    pub(crate) fn take_down(&self, stream: StreamId) {
+        self.lock().remove(&stream);
+    }
+
+    /// Reading waits for memory from now on.
+    pub(crate) fn waits(&self) {
+        self.waiting_since_ms.store(wall_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn reads(&self) {
+        self.waiting_since_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamId, Arc<Card>>> {
+        self.cards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Card {
+    pub(crate) fn new(path: PathBuf, inode: Inode) -> Self {
+        Self {
+            names: OnceLock::new(),
+            inode,
+            incarnation: OnceLock::new(),
+            path: Mutex::new(path),
+            offset: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            read_ms: AtomicI64::new(0),
+            acknowledged_ms: AtomicI64::new(0),
+            is_open: AtomicBool::new(true),
+            is_listed: AtomicBool::new(true),
+            problem: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// Everything before `offset` is settled, without a new acknowledgement.
+    pub(crate) fn start_at(&self, offset: u64) {
+        self.committed.store(offset, Ordering::Release);
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn acknowledged(&self, offset: u64) {
+        self.committed.store(offset, Ordering::Release);
+        self.acknowledged_ms.store(wall_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_incarnation(&self, incarnation: Incarnation) {
+        self.incarnation.set(incarnation).ok(); // It never changes.
+    }
+
+    pub(crate) fn read_to(&self, offset: u64) {
+        self.offset.store(offset, Ordering::Relaxed);
+        self.read_ms.store(wall_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn seen(&self, path: &Path, size: u64, is_open: bool, is_listed: bool) {
+        self.size.store(size, Ordering::Relaxed);
+        self.is_open.store(is_open, Ordering::Relaxed);
+        self.is_listed.store(is_listed, Ordering::Relaxed);
+        let mut known = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != path {
+            *known = path.to_owned();
+        }
+    }
+
+    /// Why it cannot be read; `None`: it can.
+    pub(crate) fn problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn shown(&self, waiting_since_ms: i64) -> Shown {
+        let told = |ms: &AtomicI64| Some(ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0);
+        let (offset, acknowledged) = (self.offset.load(Ordering::Relaxed), self.committed());
+        let size = self.size.load(Ordering::Relaxed).max(offset);
+        let mut waits_for: Vec<_> =
+            self.problem.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        if size > offset && waiting_since_ms > 0 {
+            let seconds = (wall_ms() - waiting_since_ms) / 1_000;
+            waits_for.push(format!("memory: all of it is in flight to the output, for {seconds} s"));
+        }
+        let (input, generation) = self.names.get().cloned().unwrap_or_default();
+        Shown {
+            input,
+            path: self.path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            inode: self.inode.number,
+            incarnation: self.incarnation.get().map(ToString::to_string),
+            generation,
+            size,
+            offset,
+            acknowledged,
+            lag_bytes: size - acknowledged.min(size),
+            read_ms: told(&self.read_ms),
+            acknowledged_ms: told(&self.acknowledged_ms),
+            is_open: self.is_open.load(Ordering::Relaxed),
+            is_listed: self.is_listed.load(Ordering::Relaxed),
+            waits_for,
+        }
+    }
+}
