@@ -23,6 +23,8 @@ pub(crate) enum Control {
     Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card> },
     /// The file is gone; its entry goes when everything up to `end` is settled.
     Leave { stream: StreamId, end: u64, reason: &'static str },
+    /// The file is followed no longer, all of it is settled, and its entry stays.
+    Rest { stream: StreamId },
     /// An entry of the checkpoint that belongs to no file any more.
     Forget(Key),
 }
@@ -49,6 +51,8 @@ struct Commit {
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
     forgets: Vec<Key>,
+    /// Entries of files that are followed no longer, not yet written.
+    rested: Vec<Saved>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
     is_owing: bool,
     rewinds: UnboundedSender<Rewind>,
@@ -66,8 +70,8 @@ pub(crate) async fn run(
     health: Health,
 ) {
     let (ledger, files) = (Ledger::default(), HashMap::new());
-    let (dirty, forgets, is_owing) = (HashSet::new(), Vec::new(), false);
-    let mut commit = Commit { ledger, files, dirty, forgets, is_owing, rewinds, metrics, health };
+    let (dirty, forgets, rested, is_owing) = (HashSet::new(), Vec::new(), Vec::new(), false);
+    let mut commit = Commit { ledger, files, dirty, forgets, rested, is_owing, rewinds, metrics, health };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -104,6 +108,10 @@ impl Commit {
                     file.leaves_at = Some((end, reason));
                 }
                 self.leave(stream);
+            }
+            Control::Rest { stream } => {
+                self.ledger.close(stream);
+                self.rested.extend(self.files.remove(&stream).map(|file| file.saved));
             }
             Control::Forget(key) => self.forgets.push(key),
         }
@@ -172,11 +180,11 @@ impl Commit {
     }
 
     fn flush(&mut self, store: &mut Store) {
-        if self.dirty.is_empty() && self.forgets.is_empty() && !self.is_owing {
+        if self.dirty.is_empty() && self.forgets.is_empty() && self.rested.is_empty() && !self.is_owing {
             return;
         }
-        let puts: Vec<_> =
-            self.dirty.drain().filter_map(|stream| self.files.get(&stream)).map(|f| f.saved.clone()).collect();
+        let mut puts = std::mem::take(&mut self.rested);
+        puts.extend(self.dirty.drain().filter_map(|stream| self.files.get(&stream)).map(|file| file.saved.clone()));
         let forgets = std::mem::take(&mut self.forgets);
         let result = store.flush(&puts, &forgets);
         self.is_owing = result.is_err();

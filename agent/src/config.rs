@@ -118,6 +118,8 @@ pub struct AgentConfig {
     pub memory: usize,
     /// The inputs, checked.
     pub inputs: Vec<FileInput>,
+    /// Longest time for what inputs with `read_until_eof` still read after a stop.
+    pub drain_timeout: Duration,
 }
 
 /// An input in the form that is used.
@@ -151,6 +153,15 @@ pub struct FileInput {
     pub delete_after: Option<Duration>,
     /// See [`InputConfig::read_until_eof`].
     pub read_until_eof: bool,
+    /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
+    pub(crate) is_retired: bool,
+}
+
+impl FileInput {
+    /// The same input, removed from the configuration.
+    pub(crate) fn retired(&self) -> Self {
+        Self { globs: Vec::new(), is_retired: true, ..self.clone() }
+    }
 }
 
 /// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.
@@ -230,7 +241,16 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
         harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
         delete_after: config.delete_after,
         read_until_eof: config.read_until_eof,
+        is_retired: false,
     })
+}
+
+/// The inputs after a reload: the new ones, and behind them those that are gone.
+pub(crate) fn replaced(current: &[FileInput], mut inputs: Vec<FileInput>) -> Vec<FileInput> {
+    let ids: BTreeSet<_> = inputs.iter().map(|input| input.shared.id.clone()).collect();
+    let gone = current.iter().filter(|input| !ids.contains(&input.shared.id));
+    inputs.extend(gone.map(FileInput::retired));
+    inputs
 }
 
 /// `"fields":{…}` with dotted names made nested, or nothing.

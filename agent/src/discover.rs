@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How deep `**` looks.
 const DEPTH_MAX: usize = 32;
@@ -95,13 +95,15 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) files: Vec<Seen>,
+    /// What was looked for; `Seen::input` counts in it.
+    pub(crate) inputs: Arc<Vec<FileInput>>,
     /// Folders to watch.
     folders: BTreeSet<PathBuf>,
 }
 
 /// Looks for all files of all inputs.
-pub(crate) fn scan(inputs: &[FileInput]) -> Listing {
-    let mut listing = Listing::default();
+pub(crate) fn scan(inputs: &Arc<Vec<FileInput>>) -> Listing {
+    let mut listing = Listing { inputs: inputs.clone(), ..Listing::default() };
     for (index, input) in inputs.iter().enumerate() {
         let mut walk = Walk { input, paths: BTreeSet::new(), folders: &mut listing.folders };
         for glob in &input.globs {
@@ -247,12 +249,19 @@ impl Touched {
     }
 }
 
-/// Scans at every interval, and soon after a notification of a new, renamed or removed file, until stopped.
-pub(crate) async fn run(inputs: Arc<Vec<FileInput>>, touched: Touched, output: mpsc::Sender<Listing>, stop: Stop) {
+/// Scans at every interval, soon after a notification of a new, renamed or removed file, and for other inputs at once,
+/// until stopped.
+pub(crate) async fn run(
+    mut reloads: watch::Receiver<Arc<Vec<FileInput>>>,
+    touched: Touched,
+    output: mpsc::Sender<Listing>,
+    stop: Stop,
+) {
     let signals = Arc::new(Signals::default());
     let mut watches = Watches::new(touched, signals.clone());
-    let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
     while !stop.is_stopped() {
+        let inputs = reloads.borrow_and_update().clone();
+        let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
         let begun = monotonic();
         let mut listing = scan(&inputs);
         let took = begun.elapsed();
@@ -266,6 +275,7 @@ pub(crate) async fn run(inputs: Arc<Vec<FileInput>>, touched: Touched, output: m
             tokio::select! {
                 () = stop.stopped() => return,
                 () = &mut next_scan => break,
+                Ok(()) = reloads.changed() => break,
                 () = signals.rescan.notified() => {
                     tokio::time::sleep(RESCAN_PAUSE.min(interval).max(took * RESCAN_REST)).await;
                     break;
@@ -384,7 +394,7 @@ mod tests {
         let yaml =
             format!("[{{id: a, type: file, paths: ['{0}/{glob}'], exclude: ['{0}/out']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let listing = scan(&crate::config::inputs(&configs).expect("valid"));
+        let listing = scan(&Arc::new(crate::config::inputs(&configs).expect("valid")));
         let paths = listing.files.iter().map(|seen| seen.path.strip_prefix(folder.path()).expect("below").to_owned());
         let paths: Vec<_> = paths.collect();
         assert_eq!(paths, found.iter().map(PathBuf::from).collect::<Vec<_>>());

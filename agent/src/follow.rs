@@ -40,8 +40,6 @@ pub(crate) struct Follow {
     pub(crate) reread_below: u64,
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
-    /// The last look found its end: before new bytes are believed, the old ones are compared.
-    was_at_end: bool,
     long: Option<LongLine>,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
@@ -149,7 +147,6 @@ impl Follow {
             seq: 0,
             reread_below: 0,
             seen: Sighting::default(),
-            was_at_end: true,
             long: None,
             is_queued: false,
             is_listed: true,
@@ -162,7 +159,7 @@ impl Follow {
         let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
         let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
         *edges = found;
-        (self.offset, self.long, self.was_at_end) = (offset, None, true);
+        (self.offset, self.long) = (offset, None);
         self.card.start_at(offset);
         Ok(true)
     }
@@ -173,7 +170,7 @@ impl Follow {
         (self.epoch, self.seq) = (epoch, 0);
         if let Held::Closed(anchor) = &mut self.held {
             *anchor = progress.anchor;
-            (self.offset, self.long, self.was_at_end) = (progress.offset, None, true);
+            (self.offset, self.long) = (progress.offset, None);
             return Ok(true);
         }
         self.resume_at(progress.offset)
@@ -208,7 +205,7 @@ impl Follow {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
-        (self.long, self.was_at_end) = (None, true);
+        self.long = None;
         true
     }
 
@@ -265,8 +262,9 @@ impl Follow {
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
         let Held::Open { file, edges } = &self.held else { return Err(closed()) };
         let size = file.metadata()?.len();
-        // A size alone proves nothing: over a network file system it may be an old one. What was read is compared.
-        if (size < self.offset || self.was_at_end) && !edges.tail_stands(file, self.offset)? {
+        // A size alone proves nothing: a file may be truncated and grow past the offset between two looks, and over a network
+        // file system the size may be an old one. What was read last is compared, once a chunk.
+        if !edges.tail_stands(file, self.offset)? {
             return Ok(Look::Truncated);
         }
         if size < self.offset {
@@ -297,7 +295,6 @@ impl Follow {
                 return Ok(Look::Lines(Lines { buffer, records, start, end, passed, is_full }));
             }
             if read < buffer_bytes {
-                self.was_at_end = true;
                 return Ok(Look::End);
             }
             if buffer.len() >= line_bytes_max + 2 {
@@ -313,7 +310,6 @@ impl Follow {
     /// arrived yet. They are passed over as soon as something follows them.
     fn pass_zeros(&mut self, zeros: &[u8], read: usize, size: u64, now: Instant) -> Look {
         if zeros.len() == read && self.offset + read as u64 >= size {
-            self.was_at_end = true;
             return Look::End;
         }
         let start = self.offset;
@@ -331,7 +327,6 @@ impl Follow {
         let read = read_at(file, &mut chunk, long.scanned)?;
         let Some(end) = memchr::memchr(b'\n', &chunk[..read]) else {
             long.scanned += read as u64;
-            self.was_at_end = read == 0;
             return Ok(if read == 0 { Look::End } else { Look::More });
         };
         let (start, end) = (self.offset, long.scanned + end as u64 + 1);
@@ -340,7 +335,7 @@ impl Follow {
         self.long = None;
         let Some(found) = Edges::read(file, end)? else { return Ok(Look::Truncated) };
         *edges = found;
-        (self.offset, self.was_at_end, self.changed) = (end, false, now);
+        (self.offset, self.changed) = (end, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         let buffer = Bytes::from(kept);
         let cut_bytes = end - start - u64::from(kept_bytes);
@@ -353,7 +348,6 @@ impl Follow {
             edges.extend(bytes);
         }
         self.offset += bytes.len() as u64;
-        self.was_at_end = false;
         self.changed = now;
     }
 }

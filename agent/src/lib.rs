@@ -28,7 +28,7 @@ use event::Group;
 use service::health::Health;
 use service::stop::Stop;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Told-ahead files: one message a file, so a small buffer is enough.
 const CONTROL_CAPACITY: usize = 64;
@@ -36,6 +36,7 @@ const CONTROL_CAPACITY: usize = 64;
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
+    inputs: watch::Sender<Arc<Vec<FileInput>>>,
     tail: std::thread::JoinHandle<()>,
     commit: std::thread::JoinHandle<()>,
 }
@@ -57,7 +58,8 @@ pub fn start(
     for damage in &loaded.damage {
         tracing::error!(%damage, "checkpoint damaged; reading again from the last sound offsets, nothing is skipped");
     }
-    let inputs = Arc::new(config.inputs.clone());
+    let first_inputs = Arc::new(config.inputs.clone());
+    let (inputs, reloads) = watch::channel(first_inputs.clone());
     let known = tail::Known { files: loaded.files, first_start: loaded.first_start };
     let touched = discover::Touched::default();
     let (listings_tx, listings) = mpsc::channel(1);
@@ -73,14 +75,20 @@ pub fn start(
         spawn("commit", async move { commit::run(store, control_rx, entries, rewinds_tx, metrics, health).await })?
     };
     let tail = spawn("tail", async move {
-        let discover = tokio::task::spawn(discover::run(inputs.clone(), touched, listings_tx, stop.clone()));
-        tail::run(config, inputs, known, wires, metrics, board, stop).await;
+        let discover = tokio::task::spawn(discover::run(reloads, touched, listings_tx, stop.clone()));
+        tail::run(config, first_inputs, known, wires, metrics, board, stop).await;
         discover.abort();
     })?;
-    Ok(Agent { tail, commit })
+    Ok(Agent { inputs, tail, commit })
 }
 
 impl Agent {
+    /// Takes other inputs, from the next scan on. An input is known by its id: one that stays goes on with its files where it
+    /// is, those of one that is gone are read to their end, and then rest in the checkpoint.
+    pub fn reload(&self, inputs: Vec<FileInput>) {
+        self.inputs.send_modify(|current| *current = Arc::new(config::replaced(current, inputs)));
+    }
+
     /// Waits until reading has ended and the checkpoint is written.
     pub fn join(self) {
         for thread in [self.tail, self.commit] {

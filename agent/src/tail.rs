@@ -6,6 +6,7 @@
 mod adopt;
 mod claim;
 mod handles;
+mod reload;
 
 use crate::board::Board;
 use crate::checkpoint::{Key, Saved};
@@ -60,6 +61,7 @@ pub(crate) async fn run(
     stop: Stop,
 ) {
     let Wires { mut listings, touched, mut rewinds, control, ledger, output } = wires;
+    let drain_timeout = config.drain_timeout;
     let mut tail = Tail {
         budget: Budget::new(config.memory),
         agent: config.name,
@@ -78,6 +80,7 @@ pub(crate) async fn run(
         output,
         metrics,
         board,
+        drain_timeout,
         stop: stop.clone(),
     };
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
@@ -86,14 +89,14 @@ pub(crate) async fn run(
         let has_ready = !tail.ready.is_empty();
         tokio::select! {
             biased;
-            () = stop.stopped() => return,
+            () = stop.stopped() => return tail.read_out().await,
             Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
             _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
-                    return;
+                    return if stop.is_stopped() { tail.read_out().await };
                 }
             }
         }
@@ -129,6 +132,7 @@ struct Tail {
     output: Sender<Group>,
     metrics: AgentMetrics,
     board: Board,
+    drain_timeout: Duration,
     stop: Stop,
 }
 
@@ -212,10 +216,7 @@ impl Tail {
             Some(held) => held,
             None => {
                 self.board.waits();
-                let held = tokio::select! {
-                    held = self.budget.take(charge) => held,
-                    () = self.stop.stopped() => return None,
-                };
+                let held = self.unless_stopped(stream, self.budget.take(charge)).await?;
                 self.board.reads();
                 held
             }
@@ -232,10 +233,19 @@ impl Tail {
         let (buffer, records, read_at_ms) = (lines.buffer, lines.records, wall_ms());
         let group = Group { source, epoch, buffer, records, read_at_ms, reread, ack };
         service::failpoint::hit("agent-group-before-send");
+        self.unless_stopped(stream, self.output.send(group)).await?.ok()
+    }
+
+    /// Waits for `step`. `None` if the agent is told to stop; for an input with `read_until_eof` only some time after that.
+    async fn unless_stopped<T>(&self, stream: StreamId, step: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(step);
         tokio::select! {
-            sent = self.output.send(group) => sent.ok(),
-            () = self.stop.stopped() => None,
+            biased;
+            done = &mut step => return Some(done),
+            () = self.stop.stopped() => {}
         }
+        let reads_out = self.files.get(&stream).is_some_and(|file| self.inputs[file.input].read_until_eof);
+        if reads_out { tokio::time::timeout(self.drain_timeout, step).await.ok() } else { None }
     }
 
     /// The source of a file's records; made when its first complete line is there, which begins at `start`.

@@ -97,7 +97,8 @@ impl AgentFile {
         let inputs = agent::inputs(&self.inputs).map_err(unusable)?;
         let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
         let memory = usize::try_from(self.memory.0)?;
-        Ok((AgentConfig { name, state_dir: self.state_dir.clone(), memory, inputs }, shipper))
+        let (state_dir, drain_timeout) = (self.state_dir.clone(), self.drain_timeout);
+        Ok((AgentConfig { name, state_dir, memory, inputs, drain_timeout }, shipper))
     }
 }
 

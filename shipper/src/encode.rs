@@ -71,7 +71,7 @@ pub(crate) fn raw(group: &Group, record_bytes_max: usize, spans: &mut Vec<Range<
 
 /// The two parts of a payload that all records of a group share: before the id, and between id and offset.
 fn envelope(group: &Group, host: &str) -> (Vec<u8>, Vec<u8>) {
-    let (source, input) = (&*group.source, &*group.source.input);
+    let (source, input) = (&*group.source, &*group.source.input());
     let mut head = Vec::with_capacity(256);
     head.extend_from_slice(b"{\"@timestamp\":\"");
     timestamp(group.read_at_ms, &mut head);

@@ -44,12 +44,13 @@ impl Template {
     /// Writes the key of a source's records into `key`.
     pub(crate) fn render(&self, host: &str, source: &Source, key: &mut String) {
         key.clear();
+        let input = source.input();
         for part in &self.0 {
             key.push_str(match part {
                 Part::Literal(text) => text,
                 Part::HostName => host,
                 Part::FilePath => &source.path,
-                Part::InputId => &source.input.id,
+                Part::InputId => &input.id,
             });
         }
     }

@@ -10,11 +10,15 @@ use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Tail {
     /// Follows what is new, queues what has grown, lets go of what is gone.
     pub(super) async fn reconcile(&mut self, listing: Listing) {
+        if !Arc::ptr_eq(&listing.inputs, &self.inputs) {
+            self.reload(listing.inputs.clone());
+        }
         let mut unreadable = 0;
         for file in self.files.values_mut() {
             file.is_listed = false;
@@ -154,7 +158,7 @@ impl Tail {
     /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
     /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let (mut deleted, mut vanished) = (Vec::new(), Vec::new());
+        let (mut deleted, mut vanished, mut retired) = (Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             if !file.is_open() && !find_again(file) {
                 vanished.push(file.stream);
@@ -166,7 +170,12 @@ impl Tail {
             }
             if names == 0 && file.is_settled() && !file.is_queued {
                 deleted.push(file.stream);
+            } else if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
+                retired.push(file.stream);
             }
+        }
+        for stream in retired {
+            self.rest(stream).await;
         }
         for stream in deleted {
             self.let_go(stream, "deleted").await;

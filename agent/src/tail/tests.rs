@@ -44,7 +44,8 @@ impl Bench {
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let checked = inputs(&configs).expect("valid");
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
-        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone() };
+        let drain_timeout = Duration::from_secs(5);
+        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone(), drain_timeout };
         let inputs = Arc::new(checked);
         let (listings, listings_rx) = mpsc::channel(1);
         let (control, control_rx) = mpsc::channel(64);

@@ -4,8 +4,8 @@ use crate::ack::{Ack, StreamId};
 use crate::id::Incarnation;
 use bytes::Bytes;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How urgent an input's records are under a rate plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -21,7 +21,7 @@ pub enum Priority {
 }
 
 /// What all records of one input share, from its configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Input {
     /// Unique name of the input.
     pub id: String,
@@ -42,8 +42,8 @@ pub struct Input {
 pub struct Source {
     /// The stream in the agent's ledger.
     pub stream: StreamId,
-    /// The input that found the file.
-    pub input: Arc<Input>,
+    /// The input that found the file; another one after a reload.
+    input: RwLock<Arc<Input>>,
     /// Path under which the file was found, as shipped in `log.file.path`.
     pub path: String,
     /// The file's life.
@@ -55,7 +55,17 @@ pub struct Source {
 impl Source {
     /// A source whose current epoch is `epoch`.
     pub fn new(stream: StreamId, input: Arc<Input>, path: String, incarnation: Incarnation, epoch: u32) -> Self {
-        Self { stream, input, path, incarnation, epoch: AtomicU32::new(epoch) }
+        Self { stream, input: RwLock::new(input), path, incarnation, epoch: AtomicU32::new(epoch) }
+    }
+
+    /// What its records share now. Asked once a group.
+    pub fn input(&self) -> Arc<Input> {
+        self.input.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The input's configuration was changed: from the next group on this counts.
+    pub fn set_input(&self, input: Arc<Input>) {
+        *self.input.write().unwrap_or_else(PoisonError::into_inner) = input;
     }
 
     /// Ends `epoch`: groups of it that are not yet sent are to be given back, so that a resend keeps the file's order.
