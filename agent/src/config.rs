@@ -169,12 +169,9 @@ const LINE_BYTES: std::ops::RangeInclusive<u64> = 64..=64 * 1024 * 1024;
 
 /// Checks the inputs and compiles them.
 ///
-/// Errors: no input, an id that is empty or used twice, a path that is not absolute, a glob that does not compile, a
+/// Errors: an id that is empty or used twice, a path that is not absolute, a glob that does not compile, a
 /// line limit out of bounds; each names the input.
 pub fn inputs(configs: &[InputConfig]) -> anyhow::Result<Vec<FileInput>> {
-    if configs.is_empty() {
-        bail!("inputs: at least one input is needed");
-    }
     let mut ids = BTreeSet::new();
     for (index, input) in configs.iter().enumerate() {
         if input.id.is_empty() {
@@ -309,7 +306,6 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_the_input_named() {
-        refuse("[]", "at least one input");
         refuse(
             "[{id: a, type: file, paths: [/a]}, {id: a, type: file, paths: [/b]}]",
             "\"a\" is used by an earlier input",

@@ -83,10 +83,9 @@ pub fn start(
 }
 
 impl Agent {
-    /// Takes other inputs, from the next scan on. An input is known by its id: one that stays goes on with its files where it
-    /// is, those of one that is gone are read to their end, and then rest in the checkpoint.
-    pub fn reload(&self, inputs: Vec<FileInput>) {
-        self.inputs.send_modify(|current| *current = Arc::new(config::replaced(current, inputs)));
+    /// What gives the agent other inputs while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.inputs.clone())
     }
 
     /// Waits until reading has ended and the checkpoint is written.
@@ -96,6 +95,18 @@ impl Agent {
                 std::panic::resume_unwind(panic); // Wrong code must stop.
             }
         }
+    }
+}
+
+/// Gives a running agent other inputs.
+#[derive(Debug, Clone)]
+pub struct Reloader(watch::Sender<Arc<Vec<FileInput>>>);
+
+impl Reloader {
+    /// Takes other inputs, from the next scan on. An input is known by its id: one that stays goes on with its files where it
+    /// is, those of one that is gone are read to their end, and then rest in the checkpoint.
+    pub fn reload(&self, inputs: Vec<FileInput>) {
+        self.0.send_modify(|current| *current = Arc::new(config::replaced(current, inputs)));
     }
 }
 

@@ -53,6 +53,8 @@ pub struct AgentMetrics {
     pub incarnations: IntCounterVec,
     /// Flushes of the checkpoint, by result.
     pub checkpoints: IntCounterVec,
+    /// Reloads of the inputs, by result.
+    pub reloads: IntCounterVec,
     /// Spans that went back to the last acknowledged offset.
     pub rewinds: IntCounter,
 }
@@ -87,6 +89,7 @@ impl AgentMetrics {
             unreadable: gauge("files_unreadable", "Files that match but cannot be opened."),
             incarnations: counters("incarnations_total", "Lives of files begun.", "reason"),
             checkpoints: counters("checkpoint_flushes_total", "Flushes of the checkpoint.", "result"),
+            reloads: counters("reloads_total", "Reloads of the inputs.", "result"),
             rewinds: counter("rewinds_total", "Returns to the last acknowledged offset."),
         }
     }

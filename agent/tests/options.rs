@@ -252,11 +252,11 @@ async fn inputs_are_added_changed_and_removed_while_others_go_on() {
     let mut running = start(folder.path(), &format!("[{a}]"));
     assert_eq!(running.lines(1).await, one("a.log", &["a1"]));
 
-    running.agent.reload(checked(folder.path(), &format!("[{b}, {a}]")));
+    running.agent.reloader().reload(checked(folder.path(), &format!("[{b}, {a}]")));
     assert_eq!(running.lines(1).await, one("b.txt", &["b1"]), "added; the other is not read again");
 
     let tagged = a.replace("id: a,", "id: a, tags: [new],");
-    running.agent.reload(checked(folder.path(), &format!("[{tagged}]")));
+    running.agent.reloader().reload(checked(folder.path(), &format!("[{tagged}]")));
     running.until("at rest", |files| files.len() == 1).await;
     append(&other, "b2\n");
     append(&log, "a2\n");
@@ -265,7 +265,7 @@ async fn inputs_are_added_changed_and_removed_while_others_go_on() {
     assert_eq!((tags, group.bytes_of(&group.records[0])), (vec!["new".to_owned()], &b"a2"[..]));
     group.ack.settle();
 
-    running.agent.reload(checked(folder.path(), &format!("[{tagged}, {b}]")));
+    running.agent.reloader().reload(checked(folder.path(), &format!("[{tagged}, {b}]")));
     assert_eq!(running.lines(1).await, one("b.txt", &["b2"]), "back, and read on where it was");
     running.stop().await;
 }

@@ -11,7 +11,7 @@ use service::logs::LogConfig;
 use service::metrics::Registry;
 use service::stop::Stop;
 use shipper::{Drained, KafkaConfig, ShipperConfig, ShipperMetrics};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,7 +40,11 @@ pub(crate) struct AgentFile {
     #[serde(default = "memory")]
     memory: ByteSize,
     /// What to follow.
-    inputs: Vec<InputConfig>,
+    #[serde(default)]
+    pub(crate) inputs: Vec<InputConfig>,
+    /// Folder of more inputs, each file (`*.yaml`) a list of them; watched while the agent runs. Default: none.
+    #[serde(default)]
+    pub(crate) inputs_dir: Option<PathBuf>,
     /// Where to.
     kafka: KafkaConfig,
     /// The endpoint for metrics and health.
@@ -86,15 +90,17 @@ fn drain_timeout() -> Duration {
 }
 
 impl AgentFile {
-    /// Everything compiled. Errors: what the file asks for cannot be done, as [`Unusable`].
-    pub(crate) fn compile(&self) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
+    /// Everything compiled; `path` is where the file was read. Errors: what it asks for cannot be done, as [`Unusable`].
+    pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
         let name = match &self.name {
-            Some(name) if name.is_empty() => return Err(Unusable::error("name: it is empty")),
+            Some(name) if name.is_empty() => {
+                return Err(Unusable::error(&format!("{}: name: it is empty", path.display())));
+            }
             Some(name) => name.clone(),
             None => host_name()?,
         };
-        let unusable = |error: anyhow::Error| Unusable::error(&format!("{error:#}"));
-        let inputs = agent::inputs(&self.inputs).map_err(unusable)?;
+        let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
+        let inputs = crate::inputs::load(path, self)?;
         let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
         let memory = usize::try_from(self.memory.0)?;
         let (state_dir, drain_timeout) = (self.state_dir.clone(), self.drain_timeout);
@@ -118,7 +124,7 @@ fn host_name() -> anyhow::Result<String> {
 /// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let file: AgentFile = service::load::read_config(&options.config)?;
-    let (agent_config, shipper_config) = file.compile().with_context(|| options.config.display().to_string())?;
+    let (agent_config, shipper_config) = file.compile(&options.config)?;
     service::logs::init(&file.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("io").enable_all().build()?;
@@ -129,9 +135,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 
-    let metrics = ShipperMetrics::new(&registry);
+    let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
     let (output, shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
-    let agent = agent::start(agent_config, output, AgentMetrics::new(&registry), board, health.clone(), stop)?;
+    let agent = agent::start(agent_config, output, agent_metrics.clone(), board, health.clone(), stop.clone())?;
+    let (path, dir) = (options.config.clone(), file.inputs_dir.clone());
+    crate::reload::watch(path, dir, agent.reloader(), agent_metrics, health.clone(), stop)?;
     health.ready(true);
     let drained = shipper.join();
     agent.join();

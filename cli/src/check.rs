@@ -1,7 +1,6 @@
 //! `tailrace check`: what is wrong with a configuration, before a daemon runs on it.
 
 use crate::agent::AgentFile;
-use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::io::Write as _;
@@ -31,6 +30,7 @@ impl Unusable {
 #[derive(Deserialize)]
 struct Sketch {
     inputs: Option<IgnoredAny>,
+    inputs_dir: Option<IgnoredAny>,
     elasticsearch: Option<IgnoredAny>,
 }
 
@@ -38,7 +38,7 @@ struct Sketch {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let path = &options.config;
     let sketch: Sketch = service::load::read_config(path)?;
-    let found = match (sketch.inputs, sketch.elasticsearch) {
+    let found = match (sketch.inputs.or(sketch.inputs_dir), sketch.elasticsearch) {
         (Some(_), None) => agent(path)?,
         (None, Some(_)) => indexer(path)?,
         _ => {
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn agent(path: &Path) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
-    let (agent, _) = file.compile().with_context(|| path.display().to_string())?;
+    let (agent, _) = file.compile(path)?;
     Ok(format!("an agent with {} input(s)", agent.inputs.len()))
 }
 

@@ -3,6 +3,9 @@
 mod agent;
 mod indexer;
 
+mod inputs;
+mod reload;
+
 mod check;
 mod simulate;
 mod test;

@@ -143,8 +143,11 @@ fn the_defaults_in_the_examples_are_those_of_the_code() {
 
 #[test]
 fn the_examples_can_be_used_and_so_can_what_they_offer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     for variant in variants(AGENT) {
-        load::<AgentFile>(&variant).compile().unwrap_or_else(|error| panic!("{error:#}\n{variant}"));
+        let path = folder.path().join("agent.yaml");
+        std::fs::write(&path, &variant).expect("written");
+        load::<AgentFile>(&variant).compile(&path).unwrap_or_else(|error| panic!("{error:#}\n{variant}"));
     }
     for variant in variants(INDEXER) {
         let mut config: IndexerConfig = load(&variant);
@@ -163,9 +166,10 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     // A metric with labels is shown only once it has a value. Those of the first two have one label.
     let one_label = [&agent.acknowledged, &agent.filtered, &agent.dropped, &agent.dead_lettered, &agent.lost_bytes];
     let and_more = [&agent.incarnations, &agent.checkpoints, &shipper.failed, &shipper.client_errors];
+    let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.reloads];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
     let and_others = [&indexer.pipeline_failures, &indexer.commits];
-    for counters in one_label.iter().chain(&and_more).chain(&of_indexer).chain(&and_others) {
+    for counters in one_label.iter().chain(&and_more).chain(&in_bytes).chain(&of_indexer).chain(&and_others) {
         counters.with_label_values(&["x"]).inc();
     }
     indexer.lag.with_label_values(&["x", "0"]).set(0);

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 
 pub use error::ConfigError;
 pub use secret::{Secret, SecretError};
+/// A value and where it stands: `placed.value`, `placed.referenced.line()`.
+pub use serde_saphyr::Spanned as Placed;
 pub use units::{ByteSize, duration, optional_duration, parse_duration};
 
 /// Largest config file. A config is written by hand: more than this is the wrong file.

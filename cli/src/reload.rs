@@ -1,0 +1,76 @@
+//! SIGHUP, or a change in `inputs_dir` → the agent's inputs anew. What is wrong changes nothing but the log and the health.
+
+use crate::agent::AgentFile;
+use crate::inputs;
+use agent::{AgentMetrics, FileInput, Reloader};
+use anyhow::Context as _;
+use service::health::Health;
+use service::stop::Stop;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Reloads until stopped. `path` is agent.yaml, `dir` its `inputs_dir` as of the start.
+pub(crate) fn watch(
+    path: PathBuf,
+    dir: Option<PathBuf>,
+    reloader: Reloader,
+    metrics: AgentMetrics,
+    health: Health,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    let mut known = sighting(dir.as_deref());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return,
+                Some(()) = hangups.recv() => known = sighting(dir.as_deref()),
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    let now = sighting(dir.as_deref());
+                    if std::mem::replace(&mut known, now.clone()) == now {
+                        continue;
+                    }
+                }
+            }
+            take(read(&path), &reloader, &metrics, &health);
+        }
+    });
+    Ok(())
+}
+
+/// What can be seen of a change without reading: names, sizes and times.
+fn sighting(dir: Option<&Path>) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    let paths = inputs::folder(dir).unwrap_or_default();
+    let seen = paths.into_iter().map(|path| {
+        let found = std::fs::metadata(&path).ok();
+        let (size, time) =
+            (found.as_ref().map_or(0, |found| found.len()), found.and_then(|found| found.modified().ok()));
+        (path, size, time)
+    });
+    seen.collect()
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<FileInput>> {
+    let file: AgentFile = service::load::read_config(path)?;
+    inputs::load(path, &file)
+}
+
+fn take(inputs: anyhow::Result<Vec<FileInput>>, reloader: &Reloader, metrics: &AgentMetrics, health: &Health) {
+    match inputs {
+        Ok(inputs) => {
+            reloader.reload(inputs);
+            metrics.reloads.with_label_values(&["ok"]).inc();
+            health.set("config", None);
+        }
+        Err(error) => {
+            let told = crate::told(&error);
+            tracing::error!(error = told, "not reloaded, the inputs stay as they are");
+            metrics.reloads.with_label_values(&["failed"]).inc();
+            health.set("config", Some(format!("not reloaded: {told}")));
+        }
+    }
+}
