@@ -10,6 +10,8 @@ mod follow;
 mod frame;
 mod identity;
 mod line;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired by follow"))]
+mod parse;
 
 mod checkpoint;
 mod commit;
@@ -20,6 +22,10 @@ mod metrics;
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
+pub use parse::{
+    ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,
+    MultilineType, NdjsonConfig, ParserConfig,
+};
 
 use anyhow::Context as _;
 use event::Group;
