@@ -11,6 +11,8 @@ mod follow;
 mod frame;
 mod identity;
 mod line;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired by follow"))]
+mod parse;
 
 mod checkpoint;
 mod commit;
@@ -22,6 +24,10 @@ pub use board::{Board, Shown};
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
+pub use parse::{
+    ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,
+    MultilineType, NdjsonConfig, ParserConfig,
+};
 
 use anyhow::Context as _;
 use event::Group;

@@ -27,6 +27,8 @@ pub(crate) struct Events {
     pub(crate) filtered: BTreeMap<&'static str, u64>,
     /// Events that were cut.
     pub(crate) truncated: u64,
+    /// Lines that a parser could not read; they are shipped as they are.
+    pub(crate) unparsed: u64,
 }
 
 impl Events {

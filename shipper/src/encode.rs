@@ -3,7 +3,9 @@
 //! JSON is the object that Filebeat's Kafka output writes (DESIGN.md §5), so that either half of Tailrace can be used
 //! with the other half of the older pipeline.
 
-use event::{Group, Record, document_id};
+mod merge;
+
+use event::{Extra, Group, Record, document_id};
 use std::io::Write as _;
 use std::ops::Range;
 
@@ -29,32 +31,45 @@ pub(crate) fn json(
     out: &mut Vec<u8>,
     spans: &mut Vec<Range<u32>>,
 ) -> Counts {
-    let (head, middle) = envelope(group, host);
+    let envelope = envelope(group, host);
     let mut counts = Counts::default();
     let is_utf8 = simdutf8::basic::from_utf8(&group.buffer).is_ok();
     for record in &group.records {
         let start = out.len();
         let mut line = group.bytes_of(record);
         let mut flagged = record.truncated;
+        let mut extra = record.extra.as_deref();
         loop {
-            let is_clean = object(record, line, group, (&head, &middle), (is_utf8, flagged), out);
+            let is_clean = match extra {
+                None => object(record, line, group, &envelope, (is_utf8, flagged), out),
+                Some(extra) => object_with(extra, record, line, group, &envelope, (is_utf8, flagged), out),
+            };
             let payload = out.len() - start;
-            if payload <= record_bytes_max || line.is_empty() {
+            if payload <= record_bytes_max || (line.is_empty() && extra.is_none()) {
                 counts.invalid_utf8 += u64::from(!is_clean);
                 break;
             }
-            // The message shrinks in proportion, and a little more, so that it fits after one or two rounds.
-            let envelope_bytes = head.len() + middle.len() + 128;
-            let room = record_bytes_max.saturating_sub(envelope_bytes) as f64 * 0.98;
-            let share = (room / payload.saturating_sub(envelope_bytes).max(1) as f64).min(0.9);
             counts.cut += u64::from(flagged == record.truncated && line.len() == record.bytes.len());
-            line = prefix(line, (line.len() as f64 * share) as usize);
             flagged = true;
             out.truncate(start);
+            if extra.is_some_and(|extra| !can_shrink(extra, line, record_bytes_max)) {
+                extra = None; // Its fields do not fit: the text says what they say, as far as it fits.
+                continue;
+            }
+            // The message shrinks in proportion, and a little more, so that it fits after one or two rounds.
+            let envelope_bytes = envelope.bytes() + extra.map_or(0, |extra| extra.fields.len()) + 128;
+            let room = record_bytes_max.saturating_sub(envelope_bytes) as f64 * 0.98;
+            let share = (room / payload.saturating_sub(envelope_bytes).max(1) as f64).min(0.9);
+            line = prefix(line, (line.len() as f64 * share) as usize);
         }
         spans.push(to_u32(start)..to_u32(out.len()));
     }
     counts
+}
+
+/// True if a shorter text makes the payload small enough.
+fn can_shrink(extra: &Extra, line: &[u8], record_bytes_max: usize) -> bool {
+    !extra.without_message && !line.is_empty() && extra.fields.len() <= record_bytes_max / 2
 }
 
 /// Appends the range of each line in the group's own buffer to `spans`: the payload is the line, nothing is copied.
@@ -69,12 +84,29 @@ pub(crate) fn raw(group: &Group, record_bytes_max: usize, spans: &mut Vec<Range<
     counts
 }
 
-/// The two parts of a payload that all records of a group share: before the id, and between id and offset.
-fn envelope(group: &Group, host: &str) -> (Vec<u8>, Vec<u8>) {
+/// What the payloads of all records of a group share.
+struct Envelope {
+    /// Before the id.
+    head: Vec<u8>,
+    /// Where in `head` the read time stands.
+    time: Range<usize>,
+    /// Between id and offset.
+    middle: Vec<u8>,
+}
+
+impl Envelope {
+    fn bytes(&self) -> usize {
+        self.head.len() + self.middle.len()
+    }
+}
+
+fn envelope(group: &Group, host: &str) -> Envelope {
     let (source, input) = (&*group.source, &*group.source.input());
     let mut head = Vec::with_capacity(256);
     head.extend_from_slice(b"{\"@timestamp\":\"");
+    let time_start = head.len();
     timestamp(group.read_at_ms, &mut head);
+    let time = time_start..head.len();
     head.extend_from_slice(b"\",\"@metadata\":{\"beat\":\"tailrace\",\"type\":\"_doc\",\"version\":\"");
     head.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
     head.push(b'"');
@@ -108,7 +140,7 @@ fn envelope(group: &Group, host: &str) -> (Vec<u8>, Vec<u8>) {
     }
     member(b",\"log\":{\"file\":{\"path\":", &source.path, &mut middle);
     middle.extend_from_slice(b"},\"offset\":");
-    (head, middle)
+    Envelope { head, time, middle }
 }
 
 /// Writes one payload. False if the line is not UTF-8.
@@ -116,25 +148,75 @@ fn object(
     record: &Record,
     line: &[u8],
     group: &Group,
-    shared: (&[u8], &[u8]),
+    envelope: &Envelope,
     (is_utf8, flagged): (bool, bool),
     out: &mut Vec<u8>,
 ) -> bool {
-    out.extend_from_slice(shared.0);
+    out.extend_from_slice(&envelope.head);
+    before_message(record, line, group, envelope, flagged, out);
+    let is_clean = message(line, is_utf8, out);
+    out.push(b'}');
+    is_clean
+}
+
+/// As [`object`], with what a parser of the agent found.
+fn object_with(
+    extra: &Extra,
+    record: &Record,
+    line: &[u8],
+    group: &Group,
+    envelope: &Envelope,
+    (is_utf8, flagged): (bool, bool),
+    out: &mut Vec<u8>,
+) -> bool {
+    let (start, mut is_clean) = (out.len(), true);
+    out.extend_from_slice(&envelope.head[..envelope.time.start]);
+    timestamp(extra.timestamp_ms.unwrap_or(group.read_at_ms), out);
+    out.extend_from_slice(&envelope.head[envelope.time.end..]);
+    before_message(record, line, group, envelope, flagged, out);
+    if !extra.without_message {
+        is_clean = message(line, is_utf8, out);
+    }
+    let fields = extra.fields.trim_ascii();
+    if fields.is_empty() {
+        out.push(b'}');
+    } else if !merge::collides(extra) {
+        let inner =
+            fields.strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).unwrap_or_default().trim_ascii();
+        out.extend_from_slice(if inner.is_empty() { "" } else { "," }.as_bytes());
+        out.extend_from_slice(inner.as_bytes());
+        out.push(b'}');
+    } else {
+        out.push(b'}');
+        if !merge::merge(extra, start, out) {
+            out.truncate(start); // The text says what they say.
+            return object(record, line, group, envelope, (is_utf8, flagged), out);
+        }
+    }
+    is_clean
+}
+
+/// Writes what stands between the shared head and the message.
+fn before_message(record: &Record, line: &[u8], group: &Group, envelope: &Envelope, flagged: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&document_id(group.source.incarnation, record.offset, line));
-    out.extend_from_slice(shared.1);
+    out.extend_from_slice(&envelope.middle);
     out.extend_from_slice(itoa::Buffer::new().format(record.offset).as_bytes());
     if flagged {
         out.extend_from_slice(b",\"flags\":[\"truncated\"]");
     }
-    out.extend_from_slice(b"},\"message\":\"");
+    out.push(b'}');
+}
+
+/// Writes `line` as the member `message`. False if it is not UTF-8.
+fn message(line: &[u8], is_utf8: bool, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(b",\"message\":\"");
     let is_clean = is_utf8 || simdutf8::basic::from_utf8(line).is_ok();
     if is_clean {
         escape(line, out);
     } else {
         escape(String::from_utf8_lossy(line).as_bytes(), out);
     }
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
     is_clean
 }
 
@@ -213,6 +295,7 @@ fn to_u32(at: usize) -> u32 {
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "settlements of a test")]
+<<<<<<< HEAD
 mod tests {
     use super::*;
     use bytes::Bytes;
@@ -315,3 +398,6 @@ mod tests {
         }
     }
 }
+=======
+mod tests;
+>>>>>>> parse

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod document;
 pub mod id;
 pub mod ledger;
+pub mod members;
 pub mod path;
 pub mod record;
 
@@ -17,5 +18,6 @@ pub use budget::{Budget, Permit};
 pub use document::{Event, Metadata, Object, Value};
 pub use id::{Incarnation, document_id, foreign_id};
 pub use ledger::{Ledger, LedgerError, Progress};
+pub use members::members;
 pub use path::FieldPath;
 pub use record::{Extra, Group, Input, Priority, Record, Source};
