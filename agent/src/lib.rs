@@ -6,9 +6,12 @@
 mod discover;
 mod tail;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "wired by follow"))]
+mod decode;
 mod follow;
 mod frame;
 mod identity;
+#[expect(dead_code, reason = "wired by follow")]
 mod line;
 
 mod checkpoint;
@@ -18,6 +21,7 @@ mod config;
 mod metrics;
 
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
+pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
 
