@@ -13,6 +13,8 @@ mod frame;
 mod identity;
 #[expect(dead_code, reason = "wired by follow")]
 mod line;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired by follow"))]
+mod unpack;
 
 mod checkpoint;
 mod commit;
