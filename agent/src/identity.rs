@@ -5,13 +5,13 @@
 
 use event::{Anchor, Incarnation};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::UNIX_EPOCH;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How much of a file's start goes into its head anchor and its incarnation, in bytes.
-const HEAD_BYTES_MAX: usize = 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 1024;
 /// How many bytes before an offset its tail anchor covers.
 pub(crate) const TAIL_BYTES_MAX: usize = 256;
 
@@ -55,6 +55,24 @@ impl Edges {
         Ok(head.zip(tail).map(|(head, tail)| Self { head, tail }))
     }
 
+    /// The edges of the next `offset` bytes that `reader` gives. `None` if it ends before.
+    pub(crate) fn of(reader: &mut dyn Read, offset: u64) -> io::Result<Option<Self>> {
+        let (mut edges, mut left, mut buffer) = (Self::default(), offset, [0; 8 * 1024]);
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            match reader.read(&mut buffer[..wanted]) {
+                Ok(0) => return Ok(None),
+                Ok(bytes) => {
+                    edges.extend(&buffer[..bytes]);
+                    left -= bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(edges))
+    }
+
     /// Takes in `bytes`, which follow what was read so far.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let missing = (HEAD_BYTES_MAX - self.head.len()).min(bytes.len());
@@ -73,6 +91,16 @@ impl Edges {
     pub(crate) fn anchor(&self) -> Anchor {
         let head_bytes = u32::try_from(self.head.len()).expect("a head has at most 1024 bytes");
         Anchor { head_bytes, head: xxh3_64(&self.head), tail: xxh3_64(&self.tail) }
+    }
+
+    /// Compares the bytes up to here with what a checkpoint knows of them.
+    pub(crate) fn likeness(&self, anchor: &Anchor) -> Likeness {
+        let now = self.anchor();
+        match (now.tail == anchor.tail, now.head == anchor.head && now.head_bytes == anchor.head_bytes) {
+            (true, true) => Likeness::Same,
+            (true, false) => Likeness::SameTail,
+            (false, _) => Likeness::Other,
+        }
     }
 
     /// True if `file` still holds the same bytes right before `offset`.
@@ -95,20 +123,19 @@ pub(crate) enum Likeness {
 
 /// Compares `file` with an anchor.
 pub(crate) fn compare(file: &File, offset: u64, anchor: &Anchor) -> io::Result<Likeness> {
-    let Some(edges) = Edges::read(file, offset)? else { return Ok(Likeness::Other) };
-    let now = edges.anchor();
-    Ok(match (now.tail == anchor.tail, now.head == anchor.head && now.head_bytes == anchor.head_bytes) {
-        (true, true) => Likeness::Same,
-        (true, false) => Likeness::SameTail,
-        (false, _) => Likeness::Other,
-    })
+    Ok(Edges::read(file, offset)?.map_or(Likeness::Other, |edges| edges.likeness(anchor)))
 }
 
 /// The incarnation that a file's content gives; `None` before its first complete line.
 pub(crate) fn incarnation(file: &File, agent: &str, inode: &Inode, generation: u32) -> io::Result<Option<Incarnation>> {
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let Some(head) = read_span(file, 0, size.min(HEAD_BYTES_MAX))? else { return Ok(None) };
-    Ok(first_line(&head).map(|line| Incarnation::new(agent, inode.number, inode.birth_ns, line, generation)))
+    let head = read_span(file, 0, size.min(HEAD_BYTES_MAX))?;
+    Ok(head.and_then(|head| incarnation_of(&head, agent, inode, generation)))
+}
+
+/// The incarnation of a file that starts with `head`: its first 1024 bytes, unpacked if it is packed, or all there are.
+pub(crate) fn incarnation_of(head: &[u8], agent: &str, inode: &Inode, generation: u32) -> Option<Incarnation> {
+    first_line(head).map(|line| Incarnation::new(agent, inode.number, inode.birth_ns, line, generation))
 }
 
 /// The first complete line of `start` (with its line end), or its first 1024 bytes. `None` while there is neither.

@@ -7,12 +7,13 @@ mod board;
 mod discover;
 mod tail;
 
+mod decode;
 mod follow;
 mod frame;
 mod identity;
 mod line;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by follow"))]
 mod parse;
+mod unpack;
 
 mod checkpoint;
 mod commit;
@@ -22,6 +23,7 @@ mod metrics;
 
 pub use board::{Board, Shown};
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
+pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
 pub use parse::{
