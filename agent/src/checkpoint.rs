@@ -69,7 +69,7 @@ enum Line {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Put {
+pub(crate) struct Put {
     input: String,
     incarnation: String,
     path: String,

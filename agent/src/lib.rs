@@ -13,6 +13,7 @@ mod line;
 
 mod checkpoint;
 mod commit;
+mod state;
 
 mod config;
 mod metrics;
@@ -20,6 +21,7 @@ mod metrics;
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
+pub use state::{OnDisk, State, StateEntry, forget, read_state};
 
 use anyhow::Context as _;
 use event::Group;

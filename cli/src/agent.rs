@@ -10,7 +10,7 @@ use service::logs::LogConfig;
 use service::metrics::Registry;
 use service::stop::Stop;
 use shipper::{Drained, KafkaConfig, ShipperConfig, ShipperMetrics};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,6 +85,11 @@ fn drain_timeout() -> Duration {
 }
 
 impl AgentFile {
+    /// Folder of the checkpoint.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Everything compiled. Errors: what the file asks for cannot be done, as [`Unusable`].
     pub(crate) fn compile(&self) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
         let name = match &self.name {

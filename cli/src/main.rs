@@ -5,7 +5,10 @@ mod indexer;
 
 mod check;
 mod simulate;
+mod state;
 mod test;
+
+mod table;
 
 #[cfg(test)]
 mod pages;
@@ -41,6 +44,8 @@ enum Command {
     Check(check::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
+    /// Shows what an agent remembers of its files, or makes it forget some
+    State(state::Options),
     /// Runs the tests that stand beside pipelines
     Test(test::Options),
 }
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::State(options) => state::run(&options),
         Command::Test(options) => test::run(&options),
     });
     ended.unwrap_or_else(|error| {
