@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 /// The file whose lock keeps a second agent out, with the process id of its holder.
@@ -194,6 +194,7 @@ impl Store {
         encode(&Line::Snapshot { files: self.files.len() as u64 }, self.sequence, &mut bytes);
 
         let mut log = disk::create(&making)?;
+        give(&log, &self.folder);
         disk::write(&mut log, 0, &bytes)?;
         disk::sync(&log)?;
         service::failpoint::hit("agent-checkpoint-before-rename");
@@ -229,9 +230,18 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
     }
+    give(&file, folder);
     // Who holds it is only for people: on a full disk the lock counts all the same.
     file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes())).ok();
     Ok(file)
+}
+
+/// Gives `file` to the owner of its folder: what root does with a state folder must not lock its agent out.
+fn give(file: &File, folder: &Path) {
+    let (Ok(owner), Ok(found)) = (fs::metadata(folder), file.metadata()) else { return };
+    if found.uid() != owner.uid() {
+        fchown(file, Some(owner.uid()), Some(owner.gid())).ok(); // Only root can; for others it is theirs anyway.
+    }
 }
 
 fn path_of(folder: &Path, generation: u64) -> PathBuf {

@@ -5,7 +5,7 @@ use event::{Input, Priority};
 use serde::Deserialize;
 use service::load::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,13 @@ pub struct FileInput {
     pub scan_interval: Duration,
     /// See [`InputConfig::line_bytes_max`].
     pub line_bytes_max: usize,
+}
+
+impl FileInput {
+    /// True if the input follows a file with this path, should there be one.
+    pub(crate) fn is_match(&self, path: &Path) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
+    }
 }
 
 /// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.

@@ -15,6 +15,9 @@ mod checkpoint;
 mod commit;
 mod state;
 
+mod filebeat;
+mod take_over;
+
 mod config;
 mod metrics;
 
@@ -22,6 +25,7 @@ pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
 pub use state::{OnDisk, State, StateEntry, forget, read_state};
+pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
 
 use anyhow::Context as _;
 use event::Group;

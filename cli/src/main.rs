@@ -6,6 +6,7 @@ mod indexer;
 mod check;
 mod simulate;
 mod state;
+mod take_over;
 mod test;
 
 mod table;
@@ -46,6 +47,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Shows what an agent remembers of its files, or makes it forget some
     State(state::Options),
+    /// Takes over another agent's offsets, such as Filebeat's
+    TakeOver(take_over::Options),
     /// Runs the tests that stand beside pipelines
     Test(test::Options),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
+        Command::TakeOver(options) => take_over::run(&options),
         Command::Test(options) => test::run(&options),
     });
     ended.unwrap_or_else(|error| {

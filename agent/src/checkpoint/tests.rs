@@ -337,6 +337,21 @@ fn only_its_owner_may_read_the_state() {
 }
 
 #[test]
+fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+    let folder = folder();
+    let nobody = 65_534;
+    if std::os::unix::fs::chown(folder.path(), Some(nobody), Some(nobody)).is_err() {
+        eprintln!("SKIPPED: only root may give a folder away");
+        return;
+    }
+    drop(Store::open(folder.path()).expect("opens"));
+    for entry in fs::read_dir(folder.path()).expect("listed") {
+        let found = entry.and_then(|entry| entry.metadata()).expect("there");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (nobody, nobody, 0o600));
+    }
+}
+
+#[test]
 fn a_folder_that_nobody_may_write_is_told_and_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = folder();
