@@ -73,15 +73,15 @@ struct Action {
 
 /// The registry in `folder`: either the store itself or the folder above it (`registry/filebeat` or `registry`).
 ///
-/// Errors: no registry there, one of another version, or a checkpoint that Filebeat could not read either.
+/// Errors: no registry there, one of another version, or a damaged checkpoint.
 pub(crate) fn read(folder: &Path) -> anyhow::Result<Registry> {
     let folder = store_in(folder)?;
     let (mut values, mut last) = (BTreeMap::new(), 0);
     if let Some((number, path)) = newest_checkpoint(&folder)? {
         last = number;
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let entries: Vec<Map<String, Value>> = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is damaged, Filebeat would refuse it too", path.display()))?;
+        let entries: Vec<Map<String, Value>> =
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
         for mut entry in entries {
             if let Some(Value::String(key)) = entry.remove("_key") {
                 values.insert(key, Value::Object(entry));
@@ -110,6 +110,7 @@ pub(crate) fn read(folder: &Path) -> anyhow::Result<Registry> {
 
 /// True if a Filebeat runs on the registry in `folder`: it holds `filebeat.lock` in its data folder.
 pub(crate) fn is_running(folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
     let locks = folder.ancestors().skip(1).take(2).filter_map(|data| File::open(data.join("filebeat.lock")).ok());
     locks.into_iter().any(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

@@ -104,7 +104,8 @@ pub fn take_over_filebeat(config: &AgentConfig, folder: &Path, how: TakeOver) ->
         reason: "not an entry of a file input".into(),
     }));
     plan.look_at_unknown_files();
-    if !how.dry_run && !plan.taken.is_empty() {
+    if !how.dry_run {
+        // Also with nothing to write: a checkpoint is there from now on, so that `start: end` skips none of the files told.
         let (mut store, loaded) = Store::open(&config.state_dir)?;
         refuse_entries(config, &loaded.files, how)?;
         let puts: Vec<_> = plan.taken.into_values().map(|(saved, _)| saved).collect();

@@ -46,7 +46,7 @@ struct Filebeat {
     /// Filebeat's prospector.scanner.fingerprint offset and length, if they are set.
     #[arg(long, value_name = "OFFSET,LENGTH", default_value = "0,1024", value_parser = span)]
     fingerprint: (u64, usize),
-    /// One JSON object instead of a table.
+    /// One JSON array instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -118,8 +118,6 @@ fn as_table(taken: &TakenOver, dry_run: bool) -> String {
     );
     if dry_run {
         text += "Nothing is written: --dry-run.\n";
-    } else if count(Outcome::TakenOver) == 0 {
-        text += "Nothing is written: there is nothing to take over.\n";
     }
     text
 }
