@@ -6,7 +6,7 @@ use event::{Input, Priority};
 use serde::Deserialize;
 use service::load::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +161,13 @@ impl FileInput {
     /// The same input, removed from the configuration.
     pub(crate) fn retired(&self) -> Self {
         Self { globs: Vec::new(), is_retired: true, ..self.clone() }
+    }
+}
+
+impl FileInput {
+    /// True if the input follows a file with this path, should there be one.
+    pub(crate) fn is_match(&self, path: &Path) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
     }
 }
 

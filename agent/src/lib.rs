@@ -17,6 +17,10 @@ mod unpack;
 
 mod checkpoint;
 mod commit;
+mod state;
+
+mod filebeat;
+mod take_over;
 
 mod config;
 mod metrics;
@@ -30,6 +34,8 @@ pub use parse::{
     ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,
     MultilineType, NdjsonConfig, ParserConfig,
 };
+pub use state::{OnDisk, State, StateEntry, forget, read_state};
+pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
 
 use anyhow::Context as _;
 use event::Group;
