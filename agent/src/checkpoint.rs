@@ -24,8 +24,9 @@ const MAGIC: &[u8; 8] = b"TAILRACE";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 12;
 const ENTRY_HEAD_BYTES: usize = 16;
-/// An entry is a path and some numbers; anything longer is damage.
-const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// An entry is a path and some numbers, and cuts: one for each event that time finished during an outage. Anything longer is
+/// damage.
+const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 /// A generation is compacted when its appended entries outnumber its files by this factor …
 const COMPACT_FACTOR: usize = 8;
 /// … and this many, so that a handful of files is not rewritten all the time.
@@ -42,6 +43,8 @@ pub(crate) struct Saved {
     /// How often the inode was truncated before this life.
     pub(crate) generation: u32,
     pub(crate) progress: Progress,
+    /// Offsets behind `progress` at which what was open was finished by time: a second reading finishes it there too.
+    pub(crate) cuts: Vec<u64>,
 }
 
 /// Names a [`Saved`].
@@ -81,6 +84,8 @@ pub(crate) struct Put {
     head_bytes: u32,
     head: u64,
     tail: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cuts: Vec<u64>,
 }
 
 /// What was found at start.
@@ -361,6 +366,7 @@ impl From<&Saved> for Put {
             head_bytes: saved.progress.anchor.head_bytes,
             head: saved.progress.anchor.head,
             tail: saved.progress.anchor.tail,
+            cuts: saved.cuts.clone(),
         }
     }
 }
@@ -377,6 +383,7 @@ impl TryFrom<Put> for Saved {
             inode: Inode { device: put.device, number: put.inode, birth_ns: put.birth_ns },
             generation: put.generation,
             progress: Progress { offset: put.offset, anchor },
+            cuts: put.cuts,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Control {
     Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card> },
     /// The file is gone; its entry goes when everything up to `end` is settled.
     Leave { stream: StreamId, end: u64, reason: &'static str },
+    /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
+    Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
     /// An entry of the checkpoint that belongs to no file any more.
@@ -51,6 +53,8 @@ struct Commit {
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
     forgets: Vec<Key>,
+    /// Cuts that wait to be made durable.
+    cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
     /// Entries of files that are followed no longer, not yet written.
     rested: Vec<Saved>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
@@ -70,14 +74,20 @@ pub(crate) async fn run(
     health: Health,
 ) {
     let (ledger, files) = (Ledger::default(), HashMap::new());
-    let (dirty, forgets, rested, is_owing) = (HashSet::new(), Vec::new(), Vec::new(), false);
-    let mut commit = Commit { ledger, files, dirty, forgets, rested, is_owing, rewinds, metrics, health };
+    let (dirty, forgets, cuts, rested, is_owing) = (HashSet::new(), Vec::new(), Vec::new(), Vec::new(), false);
+    let mut commit = Commit { ledger, files, dirty, forgets, cuts, rested, is_owing, rewinds, metrics, health };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            Some(told) = control.recv() => commit.take(told),
+            Some(told) = control.recv() => {
+                commit.take(told);
+                while let Ok(told) = control.try_recv() {
+                    commit.take(told);
+                }
+                commit.flush_cuts(&mut store);
+            }
             entry = entries.recv() => {
                 // A file is opened before its first group exists: what is told comes first.
                 while let Ok(told) = control.try_recv() {
@@ -109,6 +119,13 @@ impl Commit {
                 }
                 self.leave(stream);
             }
+            Control::Cut { stream, at, done } => {
+                if let Some(file) = self.files.get_mut(&stream) {
+                    file.saved.cuts.push(at);
+                    self.dirty.insert(stream);
+                }
+                self.cuts.push((stream, done));
+            }
             Control::Rest { stream } => {
                 self.ledger.close(stream);
                 self.rested.extend(self.files.remove(&stream).map(|file| file.saved));
@@ -132,6 +149,7 @@ impl Commit {
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
         if let Some(file) = self.files.get_mut(&debt.stream) {
             file.saved.progress = progress;
+            file.saved.cuts.retain(|cut| *cut >= progress.offset);
             file.card.acknowledged(progress.offset);
             self.dirty.insert(debt.stream);
         }
@@ -177,6 +195,18 @@ impl Commit {
         self.ledger.close(stream);
         self.dirty.remove(&stream);
         self.forgets.extend(self.files.remove(&stream).map(|file| file.saved.key()));
+    }
+
+    /// Makes cuts durable at once, many in one flush. If that fails the event is sent all the same: shipping goes on, and what
+    /// a crash could then cut in another place is said with the failure.
+    fn flush_cuts(&mut self, store: &mut Store) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        self.flush(store);
+        for (stream, done) in self.cuts.drain(..) {
+            done.send(stream).ok(); // Tailing has ended.
+        }
     }
 
     fn flush(&mut self, store: &mut Store) {
@@ -227,8 +257,15 @@ mod tests {
         let source = Arc::new(Source::new(STREAM, input, path, Incarnation(1), 0));
         let progress = Progress { offset: 0, anchor: Anchor::default() };
         let inode = Inode { device: 1, number: 2, birth_ns: None };
-        let saved =
-            Saved { input: "i".into(), incarnation: Incarnation(1), path: "/a".into(), inode, generation: 0, progress };
+        let saved = Saved {
+            input: "i".into(),
+            incarnation: Incarnation(1),
+            path: "/a".into(),
+            inode,
+            generation: 0,
+            progress,
+            cuts: vec![],
+        };
         let card = Arc::new(Card::new("/a".into(), inode));
         let open = Control::Open { saved, source: source.clone(), epoch: 0, card };
         control.send(open).await.expect("is open");

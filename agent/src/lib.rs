@@ -7,12 +7,14 @@ mod board;
 mod discover;
 mod tail;
 
+mod assemble;
 mod decode;
 mod follow;
 mod frame;
 mod identity;
 mod line;
 mod parse;
+#[cfg_attr(not(test), expect(dead_code, reason = "rotated files that are packed are read next"))]
 mod unpack;
 
 mod checkpoint;

@@ -5,6 +5,7 @@ use crate::follow::Passed;
 use event::Debt;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use service::metrics::Registry;
+use std::collections::BTreeMap;
 
 /// What the agent counts.
 #[derive(Debug, Clone)]
@@ -41,6 +42,12 @@ pub struct AgentMetrics {
     pub truncated: IntCounter,
     /// Bytes known to be lost before they were read, by reason.
     pub lost_bytes: IntCounterVec,
+    /// Bytes that are no character of their file's encoding.
+    pub invalid_bytes: IntCounter,
+    /// Pieces of lines that were split at the limit.
+    pub pieces: IntCounter,
+    /// Events that a parser could not read.
+    pub unparsed: IntCounter,
     /// Files open now.
     pub open_files: IntGauge,
     /// Files removed after their last byte was acknowledged.
@@ -83,6 +90,9 @@ impl AgentMetrics {
             bytes_in_flight: gauge("bytes_in_flight", "Bytes of files between reading and acknowledgement."),
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
+            invalid_bytes: counter("invalid_bytes_total", "Bytes that are no character of their file's encoding."),
+            pieces: counter("line_pieces_total", "Pieces of lines that were split at line_bytes_max."),
+            unparsed: counter("events_unparsed_total", "Events that a parser could not read, shipped as they are."),
             open_files: gauge("files_open", "Files open now."),
             removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),
@@ -95,15 +105,21 @@ impl AgentMetrics {
     }
 
     /// Counts a span that was read: its records, its bytes, and what of it makes no record.
-    pub(crate) fn count_read(&self, events: u64, bytes: u64, passed: &Passed) {
-        self.read.inc_by(events + passed.empty);
+    pub(crate) fn count_read(&self, events: u64, bytes: u64, passed: &Passed, filtered: &BTreeMap<&'static str, u64>) {
+        self.read.inc_by(events + passed.empty + filtered.values().sum::<u64>());
+        for (reason, count) in filtered {
+            self.filtered.with_label_values(&[*reason]).inc_by(*count);
+        }
+        self.invalid_bytes.inc_by(passed.invalid_bytes);
+        self.pieces.inc_by(passed.pieces);
+        self.unparsed.inc_by(passed.unparsed);
         self.in_flight.add(i64::try_from(events).unwrap_or(i64::MAX));
         self.bytes_read.inc_by(bytes);
         self.bytes_in_flight.add(i64::try_from(bytes - passed.bytes()).unwrap_or(i64::MAX));
+        self.truncated.inc_by(passed.truncated);
         if passed.bytes() > 0 {
             self.filtered.with_label_values(&["empty"]).inc_by(passed.empty);
             self.bytes_filtered.with_label_values(&["empty"]).inc_by(passed.empty_bytes);
-            self.truncated.inc_by(passed.truncated);
             self.bytes_skipped.with_label_values(&["truncated"]).inc_by(passed.cut_bytes);
             self.bytes_skipped.with_label_values(&["zeros"]).inc_by(passed.zero_bytes);
         }

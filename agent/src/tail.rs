@@ -83,6 +83,8 @@ pub(crate) async fn run(
         drain_timeout,
         stop: stop.clone(),
     };
+    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
+    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
     busy_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -91,9 +93,12 @@ pub(crate) async fn run(
             biased;
             () = stop.stopped() => return tail.read_out().await,
             Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
+            Some(stream) = cuts.recv() => if tail.cut(stream).await.is_none() {
+                return if stop.is_stopped() { tail.read_out().await };
+            },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
-            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
+            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(&cuts_tx).await,
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
                     return if stop.is_stopped() { tail.read_out().await };
@@ -144,15 +149,44 @@ impl Tail {
         }
     }
 
-    fn look_at_busy(&mut self) {
+    async fn look_at_busy(&mut self, cuts: &UnboundedSender<StreamId>) {
         let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
+        let mut due = Vec::new();
         self.busy.retain(|stream| {
-            let Some(file) = files.get_mut(stream).filter(|file| now.duration_since(file.changed) < BUSY) else {
-                return false;
-            };
-            enqueue(file, ready);
-            true
+            let Some(file) = files.get_mut(stream) else { return false };
+            let deadline = file.deadline();
+            if deadline.is_some_and(|deadline| deadline <= now) && !file.is_cutting {
+                file.is_cutting = true;
+                due.push((*stream, file.cut_offset()));
+            } else if !file.is_cutting {
+                enqueue(file, ready);
+            }
+            deadline.is_some() || now.duration_since(file.changed) < BUSY
         });
+        for (stream, at) in due {
+            // It must be known to the checkpoint before a cut of it is.
+            let start = self.files.get(&stream).map_or(0, Follow::handed_to);
+            if let Err(error) = self.source_of(stream, start).await {
+                tracing::warn!(%error, "first line cannot be read again");
+            }
+            let cut = Control::Cut { stream, at, done: cuts.clone() };
+            self.control.send(cut).await.ok(); // Closed only when the agent ends.
+        }
+    }
+
+    /// Ships the event that time has finished; that it ends there is durable now. `None` as in [`Tail::turn`].
+    async fn cut(&mut self, stream: StreamId) -> Option<()> {
+        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
+        file.is_cutting = false;
+        enqueue(file, &mut self.ready);
+        match file.flush() {
+            Ok(Some(lines)) => self.ship(stream, lines).await,
+            Ok(None) => Some(()),
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "its open event cannot be finished");
+                Some(())
+            }
+        }
     }
 
     fn rewind(&mut self, rewind: &Rewind) {
@@ -173,9 +207,12 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
+        let look = file.look(self.inputs[file.input].line_bytes_max, monotonic());
+        if file.deadline().is_some() || matches!(look, Ok(Look::Lines(_))) {
+            self.busy.insert(stream);
+        }
+        match look {
             Ok(Look::Lines(lines)) => {
-                self.busy.insert(stream);
                 if lines.is_full {
                     enqueue(file, &mut self.ready); // There is more.
                 }
@@ -208,7 +245,7 @@ impl Tail {
         let events = u32::try_from(lines.records.len()).unwrap_or(u32::MAX);
         let passed = lines.passed;
         let charge = lines.buffer.len() + lines.records.len() * RECORD_OVERHEAD_BYTES;
-        let (epoch, seq, anchor) = (file.epoch, file.seq, file.anchor());
+        let (epoch, seq, anchor) = (file.epoch, file.seq, lines.anchor);
         let (start, end, reread) = (lines.start, lines.end, lines.start < file.reread_below);
         file.seq += 1;
         file.card.read_to(end);
@@ -221,9 +258,8 @@ impl Tail {
                 held
             }
         };
-        self.metrics.read.inc_by(events.into());
         let bytes = end - start - passed.bytes();
-        self.metrics.count_read(u64::from(events), end - start, &passed);
+        self.metrics.count_read(u64::from(events), end - start, &passed, &lines.filtered);
         let debt = Debt { stream, epoch, seq, start, end, anchor, events, bytes, held };
         let ack = Ack::new(debt, self.ledger.clone());
         if lines.records.is_empty() {
@@ -277,6 +313,7 @@ impl Tail {
             inode: file.inode,
             generation: file.generation,
             progress: Progress { offset: file.offset, anchor: file.anchor() },
+            cuts: file.cuts.clone(),
         }
     }
 

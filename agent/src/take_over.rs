@@ -317,7 +317,8 @@ impl<'c> Plan<'c> {
         if !matches!(read_span(file, offset - 1, 1).map_err(unreadable)?.as_deref(), Some(b"\n" | b"\r" | b"\0")) {
             return Err(format!("no line ends at offset {offset}: it was written anew, or is another file"));
         }
-        let made = incarnation(file, &self.config.name, &inode, 0).map_err(unreadable)?;
+        let made = incarnation(file, &self.config.name, &inode, 0, &self.config.inputs[found.input].recipe.decoder)
+            .map_err(unreadable)?;
         let input = &self.config.inputs[found.input];
         let path = if input.is_match(Path::new(&entry.source)) {
             entry.source.clone() // As it was shipped so far.
@@ -331,6 +332,7 @@ impl<'c> Plan<'c> {
             inode,
             generation: 0,
             progress: Progress { offset, anchor: edges.anchor() },
+            cuts: Vec::new(),
         })
     }
 

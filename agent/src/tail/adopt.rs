@@ -5,7 +5,7 @@ use super::{Tail, enqueue};
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
-use crate::follow::{Follow, Opened, open};
+use crate::follow::{Follow, Opened, Place, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
@@ -83,7 +83,8 @@ impl Tail {
             return Ok(()); // Renamed between the scan and now: it is followed already.
         }
         self.streams += 1;
-        let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
+        let at = Place { input: seen.input, path: seen.path.clone(), recipe: input.recipe.clone() };
+        let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         let size = follow.stat()?.0;
         if self.is_first_listing {
@@ -125,6 +126,9 @@ impl Tail {
     pub(super) async fn take_handle(&mut self, stream: StreamId) -> bool {
         let Some(file) = self.files.get_mut(&stream) else { return false };
         file.is_queued = false;
+        if file.is_cutting {
+            return false; // It is queued again when the cut is durable.
+        }
         let input = file.input;
         if file.is_open() {
             self.handles.used(stream, input);
@@ -248,7 +252,7 @@ impl Tail {
         if file.source.take().is_some() {
             file.seq = 0; // If it grows, it is opened in the ledger again.
             tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
-            let leave = Control::Leave { stream, end: file.offset, reason: "deleted" };
+            let leave = Control::Leave { stream, end: file.handed_to(), reason: "deleted" };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -261,7 +265,7 @@ impl Tail {
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
-            let leave = Control::Leave { stream, end: file.offset, reason };
+            let leave = Control::Leave { stream, end: file.handed_to(), reason };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -273,12 +277,24 @@ impl Tail {
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
         }
+        self.finish_open(stream).await;
+        let Some(file) = self.files.get(&stream) else { return };
         if size > file.offset {
             let lost = size - file.offset;
             tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
             self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
         }
         self.let_go(stream, "deleted").await;
+    }
+
+    /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
+    async fn finish_open(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get_mut(&stream) else { return };
+        match file.flush() {
+            Ok(Some(lines)) => drop(self.ship(stream, lines).await), // None: the later stages have ended.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(path = %file.path.display(), %error, "its last event cannot be finished"),
+        }
     }
 
     /// The file begins another life at 0, under the same inode.
@@ -292,6 +308,8 @@ impl Tail {
                 return;
             }
         };
+        self.finish_open(stream).await;
+        let Some(file) = self.files.get(&stream) else { return };
         // What the last listing showed behind the offset was never read.
         let lost = file.seen.size.saturating_sub(file.offset);
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");
