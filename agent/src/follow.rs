@@ -40,8 +40,6 @@ pub(crate) struct Follow {
     pub(crate) reread_below: u64,
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
-    /// The last look found its end: before new bytes are believed, the old ones are compared.
-    was_at_end: bool,
     long: Option<LongLine>,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
@@ -133,7 +131,6 @@ impl Follow {
             seq: 0,
             reread_below: 0,
             seen: Sighting::default(),
-            was_at_end: true,
             long: None,
             is_queued: false,
             is_listed: true,
@@ -146,7 +143,7 @@ impl Follow {
         let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
         let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
         *edges = found;
-        (self.offset, self.long, self.was_at_end) = (offset, None, true);
+        (self.offset, self.long) = (offset, None);
         self.committed.store(offset, Ordering::Release);
         Ok(true)
     }
@@ -157,7 +154,7 @@ impl Follow {
         (self.epoch, self.seq) = (epoch, 0);
         if let Held::Closed(anchor) = &mut self.held {
             *anchor = progress.anchor;
-            (self.offset, self.long, self.was_at_end) = (progress.offset, None, true);
+            (self.offset, self.long) = (progress.offset, None);
             return Ok(true);
         }
         self.resume_at(progress.offset)
@@ -192,7 +189,7 @@ impl Follow {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
-        (self.long, self.was_at_end) = (None, true);
+        self.long = None;
         true
     }
 
@@ -249,8 +246,9 @@ impl Follow {
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
         let Held::Open { file, edges } = &self.held else { return Err(closed()) };
         let size = file.metadata()?.len();
-        // A size alone proves nothing: over a network file system it may be an old one. What was read is compared.
-        if (size < self.offset || self.was_at_end) && !edges.tail_stands(file, self.offset)? {
+        // Before new bytes are believed, the old ones are compared. A size alone proves nothing: the file may have been cut
+        // and have grown again, and over a network file system it may be an old size.
+        if !edges.tail_stands(file, self.offset)? {
             return Ok(Look::Truncated);
         }
         if size < self.offset {
@@ -280,7 +278,6 @@ impl Follow {
                 return Ok(Look::Lines(Lines { buffer, records, start, end, empty, zeros, truncated, is_full }));
             }
             if read < buffer_bytes {
-                self.was_at_end = true;
                 return Ok(Look::End);
             }
             if buffer.len() >= line_bytes_max + 2 {
@@ -296,7 +293,6 @@ impl Follow {
     /// arrived yet. They are passed over as soon as something follows them.
     fn pass_zeros(&mut self, zeros: &[u8], read: usize, size: u64, now: Instant) -> Look {
         if zeros.len() == read && self.offset + read as u64 >= size {
-            self.was_at_end = true;
             return Look::End;
         }
         let start = self.offset;
@@ -314,7 +310,6 @@ impl Follow {
         let read = read_at(file, &mut chunk, long.scanned)?;
         let Some(end) = memchr::memchr(b'\n', &chunk[..read]) else {
             long.scanned += read as u64;
-            self.was_at_end = read == 0;
             return Ok(if read == 0 { Look::End } else { Look::More });
         };
         let (start, end) = (self.offset, long.scanned + end as u64 + 1);
@@ -323,7 +318,7 @@ impl Follow {
         self.long = None;
         let Some(found) = Edges::read(file, end)? else { return Ok(Look::Truncated) };
         *edges = found;
-        (self.offset, self.was_at_end, self.changed) = (end, false, now);
+        (self.offset, self.changed) = (end, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         let buffer = Bytes::from(kept);
         Ok(Look::Lines(Lines { buffer, records, start, end, empty: 0, zeros: 0, truncated: 1, is_full: true }))
@@ -334,7 +329,6 @@ impl Follow {
             edges.extend(bytes);
         }
         self.offset += bytes.len() as u64;
-        self.was_at_end = false;
         self.changed = now;
     }
 }
@@ -471,6 +465,15 @@ mod tests {
     fn truncated_and_regrown_past_the_offset_between_two_looks_is_truncated() {
         let mut log = Log::new(b"one\ntwo\n");
         log.lines();
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\nfive\n").expect("written");
+        assert!(matches!(log.follow.look(99, service::clock::monotonic()), Ok(Look::Truncated)));
+    }
+
+    #[test]
+    fn regrown_between_one_chunk_and_the_next_is_truncated() {
+        let mut log = Log::new(b"one\ntwo\n");
+        let first = log.follow.look(99, service::clock::monotonic());
+        assert!(matches!(first, Ok(Look::Lines(lines)) if !lines.is_full), "its end was not looked at again");
         fs::write(log.folder.path().join("a.log"), b"three\nfour\nfive\n").expect("written");
         assert!(matches!(log.follow.look(99, service::clock::monotonic()), Ok(Look::Truncated)));
     }
