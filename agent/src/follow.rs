@@ -274,7 +274,7 @@ impl Follow {
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
                 let (empty, truncated, is_full) = (framed.empty, framed.truncated, self.offset < size);
-                let (end, zeros) = (self.offset, 0);
+                let (end, zeros) = (self.offset, framed.zeros);
                 return Ok(Look::Lines(Lines { buffer, records, start, end, empty, zeros, truncated, is_full }));
             }
             if read < buffer_bytes {
