@@ -21,6 +21,11 @@ impl Tail {
         }
         for seen in listing.files {
             let place = (seen.input, seen.inode.device, seen.inode.number);
+            if let Some(stream) = self.by_inode.get(&place).copied()
+                && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
+            {
+                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
+            }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
                     // Of several hard links the first in order counts, so that the path stays the same.

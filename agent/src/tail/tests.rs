@@ -38,11 +38,17 @@ impl Bench {
     }
 
     /// Starts on a folder, with what a checkpoint knew.
-    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     fn start_in(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>) -> Self {
+        Self::start_with(folder, files, |_| ())
+    }
+
+    /// The same with an option of the input set.
+    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
+    fn start_with(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>, option: impl FnOnce(&mut FileInput)) -> Self {
         let yaml = format!("[{{id: a, type: file, paths: ['{}/a.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let checked = inputs(&configs).expect("valid");
+        let mut checked = inputs(&configs).expect("valid");
+        option(&mut checked[0]);
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
         let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone() };
         let inputs = Arc::new(checked);
@@ -168,4 +174,23 @@ async fn a_file_of_which_nothing_is_acknowledged_keeps_its_incarnation() {
 async fn a_file_written_anew_before_anything_is_acknowledged_is_another_incarnation() {
     let [first, second] = incarnations_of_two_lives(|path| fs::write(path, "other\n").expect("written")).await;
     assert_ne!(first, second, "its lines would be taken for those already stored");
+}
+
+#[tokio::test]
+async fn a_new_file_with_the_inode_of_a_closed_and_deleted_one_is_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = Bench::start_with(folder, BTreeMap::new(), |input| input.close_inactive = Duration::ZERO);
+    fs::write(bench.path("a.log"), "old\n").expect("written");
+    let mut lines = BTreeMap::new();
+    bench.list().await;
+    bench.read(&mut lines, 1).await;
+    bench.list().await;
+    bench.list().await; // The first of both closed it, and was taken.
+    let old = scan(&bench.inputs).files[0].inode;
+    fs::remove_file(bench.path("a.log")).expect("removed");
+    fs::write(bench.path("a.log"), "new\n").expect("written");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    let is_reused = scan(&bench.inputs).files[0].inode.number == old.number; // As most file systems do, and tmpfs does not.
+    assert!(lines.into_values().eq([["old"], ["new"]]), "inode number reused: {is_reused}");
 }
