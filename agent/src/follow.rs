@@ -148,7 +148,8 @@ impl Follow {
         Ok(true)
     }
 
-    /// Goes back to `progress` in another epoch: what lay behind it was given back.
+    /// Goes back to `progress` in another epoch: what lay behind it was given back. False if what lies before it is no
+    /// longer what was read: the file was truncated since.
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
@@ -157,7 +158,18 @@ impl Follow {
             (self.offset, self.long) = (progress.offset, None);
             return Ok(true);
         }
+        if progress.offset > 0 && compare(self.file()?, progress.offset, &progress.anchor)? == Likeness::Other {
+            return Ok(false);
+        }
         self.resume_at(progress.offset)
+    }
+
+    /// True if it stands at its start again and no longer begins with the line that its incarnation was made of.
+    pub(crate) fn begins_anew(&self, agent: &str) -> io::Result<bool> {
+        match &self.source {
+            Some(source) if self.offset == 0 => Ok(self.incarnation(agent)? != Some(source.incarnation)),
+            _ => Ok(false),
+        }
     }
 
     /// A second handle with the same place, for the file's next life.
@@ -480,11 +492,16 @@ mod tests {
 
     #[test]
     fn a_rewind_reads_again_and_flags_it() {
-        let mut log = Log::new(b"one\ntwo\n");
+        let mut log = Log::new(b"one\n");
         log.lines();
-        assert!(log.follow.rewind(&Progress { offset: 4, anchor: Anchor::default() }, 1).expect("readable"));
+        let first = Progress { offset: 4, anchor: log.follow.anchor() };
+        log.append(b"two\n");
+        log.lines();
+        assert!(log.follow.rewind(&first, 1).expect("readable"));
         assert_eq!((log.follow.reread_below, log.follow.epoch), (8, 1));
         assert_eq!(log.lines(), [(4, "two".into())]);
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\n").expect("written");
+        assert!(!log.follow.rewind(&first, 2).expect("readable"), "it would be read on in the middle of a line");
     }
 
     #[test]

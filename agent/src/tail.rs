@@ -84,7 +84,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             () = stop.stopped() => return,
-            Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
+            Some(rewind) = rewinds.recv() => tail.rewind(&rewind).await,
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
             _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
@@ -147,13 +147,13 @@ impl Tail {
         });
     }
 
-    fn rewind(&mut self, rewind: &Rewind) {
+    async fn rewind(&mut self, rewind: &Rewind) {
         let Some(file) = self.files.get_mut(&rewind.stream) else { return };
         let path = file.path.display().to_string();
         tracing::warn!(path, offset = rewind.progress.offset, from = file.offset, "not delivered, reading again");
         match file.rewind(&rewind.progress, rewind.epoch) {
-            Ok(true) => {}                               // The next listing queues it: a pause before the second try.
-            Ok(false) => enqueue(file, &mut self.ready), // Its look will find it truncated.
+            Ok(true) => {} // The next listing queues it: a pause before the second try.
+            Ok(false) => self.truncated(rewind.stream).await,
             Err(error) => tracing::warn!(path, %error, "cannot read again, tried at the next scan"),
         }
     }
@@ -165,7 +165,12 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
+        let look = match file.begins_anew(&self.agent) {
+            Ok(true) => Ok(Look::Truncated),
+            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
+            Err(error) => Err(error),
+        };
+        match look {
             Ok(Look::Lines(lines)) => {
                 self.busy.insert(stream);
                 if lines.is_full {

@@ -146,22 +146,17 @@ impl Tail {
     /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
     /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let (mut deleted, mut vanished) = (Vec::new(), Vec::new());
+        let mut vanished = Vec::new();
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             if !file.is_open() && !find_again(file) {
                 vanished.push(file.stream);
                 continue;
             }
             let Ok((size, names)) = file.stat() else { continue };
-            if size != file.offset {
+            // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
+            if size != file.offset || names == 0 {
                 enqueue(file, &mut self.ready);
             }
-            if names == 0 && file.is_settled() && !file.is_queued {
-                deleted.push(file.stream);
-            }
-        }
-        for stream in deleted {
-            self.let_go(stream, "deleted").await;
         }
         for stream in vanished {
             self.vanished(stream).await;

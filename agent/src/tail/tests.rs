@@ -194,3 +194,31 @@ async fn a_new_file_with_the_inode_of_a_closed_and_deleted_one_is_read() {
     let is_reused = scan(&bench.inputs).files[0].inode.number == old.number; // As most file systems do, and tmpfs does not.
     assert!(lines.into_values().eq([["old"], ["new"]]), "inode number reused: {is_reused}");
 }
+
+#[tokio::test]
+async fn a_file_given_back_from_its_start_and_then_written_anew_is_another_incarnation() {
+    let mut bench = Bench::start();
+    fs::write(bench.path("a.log"), "one\ntwo\n").expect("written");
+    bench.list().await;
+    let first = bench.groups.recv().await.expect("the stage runs");
+    let progress = Progress { offset: 0, anchor: event::Anchor::default() };
+    bench._kept.2.send(Rewind { stream: first.source.stream, epoch: 1, progress }).expect("the stage runs");
+    fs::write(bench.path("a.log"), "other lines\n").expect("written");
+    bench.list().await;
+    let second = bench.groups.recv().await.expect("the stage runs");
+    assert_ne!(first.source.incarnation, second.source.incarnation);
+}
+
+#[tokio::test]
+async fn a_file_written_anew_in_the_same_size_and_deleted_before_the_next_listing_is_read() {
+    let mut bench = Bench::start();
+    fs::write(bench.path("a.log"), "one\n").expect("written");
+    let mut lines = BTreeMap::new();
+    bench.list().await;
+    bench.next(&mut lines).await;
+    fs::write(bench.path("a.log"), "two\n").expect("written");
+    fs::remove_file(bench.path("a.log")).expect("removed");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    assert!(lines.into_values().eq([["one"], ["two"]]));
+}
