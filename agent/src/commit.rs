@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 /// Least time between two flushes: what a crash can make to be read again.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,8 +20,14 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// What the tail stage tells before and after the groups of a file.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Groups of this file follow, from `saved.progress` on.
-    Open { saved: Saved, source: Arc<Source>, epoch: u32, committed: Arc<AtomicU64> },
+    /// Groups of this file follow, from `saved.progress` on. `written` is told as soon as the entry was written.
+    Open {
+        saved: Saved,
+        source: Arc<Source>,
+        epoch: u32,
+        committed: Arc<AtomicU64>,
+        written: Option<oneshot::Sender<()>>,
+    },
     /// The file is gone; its entry goes when everything up to `end` is settled.
     Leave { stream: StreamId, end: u64, reason: &'static str },
     /// An entry of the checkpoint that belongs to no file any more.
@@ -45,6 +52,7 @@ struct File {
 }
 
 struct Commit {
+    store: Store,
     ledger: Ledger,
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
@@ -58,7 +66,7 @@ struct Commit {
 
 /// Runs until every `Ack` is gone, then flushes a last time.
 pub(crate) async fn run(
-    mut store: Store,
+    store: Store,
     mut control: Receiver<Control>,
     mut entries: UnboundedReceiver<Entry>,
     rewinds: UnboundedSender<Rewind>,
@@ -67,7 +75,7 @@ pub(crate) async fn run(
 ) {
     let (ledger, files) = (Ledger::default(), HashMap::new());
     let (dirty, forgets, is_owing) = (HashSet::new(), Vec::new(), false);
-    let mut commit = Commit { ledger, files, dirty, forgets, is_owing, rewinds, metrics, health };
+    let mut commit = Commit { store, ledger, files, dirty, forgets, is_owing, rewinds, metrics, health };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -84,20 +92,24 @@ pub(crate) async fn run(
                     None => break,
                 }
             }
-            _ = ticks.tick() => commit.flush(&mut store),
+            _ = ticks.tick() => commit.flush(),
         }
     }
-    commit.flush(&mut store);
+    commit.flush();
 }
 
 impl Commit {
     fn take(&mut self, told: Control) {
         match told {
-            Control::Open { saved, source, epoch, committed } => {
+            Control::Open { saved, source, epoch, committed, written } => {
                 let stream = source.stream;
                 self.ledger.open(stream, epoch, saved.progress);
                 self.files.insert(stream, File { saved, source, epoch, committed, leaves_at: None });
                 self.dirty.insert(stream);
+                if let Some(written) = written {
+                    self.flush(); // If that fails, shipping goes on all the same.
+                    written.send(()).ok(); // Tailing has ended.
+                }
             }
             Control::Leave { stream, end, reason } => {
                 if let Some(file) = self.files.get_mut(&stream) {
@@ -169,14 +181,14 @@ impl Commit {
         self.forgets.extend(self.files.remove(&stream).map(|file| file.saved.key()));
     }
 
-    fn flush(&mut self, store: &mut Store) {
+    fn flush(&mut self) {
         if self.dirty.is_empty() && self.forgets.is_empty() && !self.is_owing {
             return;
         }
         let puts: Vec<_> =
             self.dirty.drain().filter_map(|stream| self.files.get(&stream)).map(|f| f.saved.clone()).collect();
         let forgets = std::mem::take(&mut self.forgets);
-        let result = store.flush(&puts, &forgets);
+        let result = self.store.flush(&puts, &forgets);
         self.is_owing = result.is_err();
         self.metrics.checkpoints.with_label_values(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         if let Err(error) = &result {
@@ -219,7 +231,8 @@ mod tests {
         let inode = Inode { device: 1, number: 2, birth_ns: None };
         let saved =
             Saved { input: "i".into(), incarnation: Incarnation(1), path: "/a".into(), inode, generation: 0, progress };
-        let open = Control::Open { saved, source: source.clone(), epoch: 0, committed: Arc::default() };
+        let (source_of, committed) = (source.clone(), Arc::default());
+        let open = Control::Open { saved, source: source_of, epoch: 0, committed, written: None };
         control.send(open).await.expect("is open");
         Bench { control, ledger, rewinds, source, metrics, task }
     }
@@ -249,6 +262,25 @@ mod tests {
         first.settle();
         drop(second); // Still on its way when the process ends.
         assert_eq!(bench.end(folder.path()).await, [10]);
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_waited_for_is_written_at_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bench = bench(folder.path()).await;
+        let (written, is_written) = oneshot::channel();
+        let inode = Inode { device: 1, number: 3, birth_ns: None };
+        let progress = Progress { offset: 7, anchor: Anchor::default() };
+        let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
+        let saved = Saved { input, incarnation, path, inode, generation: 1, progress };
+        let (source, committed) = (bench.source.clone(), Arc::default());
+        let open = Control::Open { saved, source, epoch: 0, committed, written: Some(written) };
+        bench.control.send(open).await.expect("is open");
+        is_written.await.expect("is told");
+        bench.task.abort(); // A kill: nothing is flushed any more.
+        assert!(bench.task.await.is_err(), "aborted");
+        let (_, loaded) = Store::open(folder.path()).expect("opens");
+        assert!(loaded.files.values().any(|saved| saved.path == "/b" && saved.progress.offset == 7));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 /// What a record costs beside its bytes until it is acknowledged: its envelope and the client's bookkeeping.
 const RECORD_OVERHEAD_BYTES: usize = 600;
@@ -263,13 +264,19 @@ impl Tail {
         }
     }
 
-    /// Opens the file's stream in the ledger, before its first group.
+    /// Opens the file's stream in the ledger, before its first group. How often a file was truncated cannot be seen from
+    /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
         let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
         file.source = Some(source.clone());
         let (epoch, committed) = (file.epoch, file.committed.clone());
-        self.control.send(Control::Open { saved, source, epoch, committed }).await.ok(); // Closed only when the agent ends.
+        let (written, is_written) = (saved.generation > 0).then(oneshot::channel).unzip();
+        let open = Control::Open { saved, source, epoch, committed, written };
+        self.control.send(open).await.ok(); // Closed only when the agent ends.
+        if let Some(is_written) = is_written {
+            is_written.await.ok(); // The same.
+        }
     }
 }
 

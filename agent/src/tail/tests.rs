@@ -53,7 +53,16 @@ impl Bench {
         let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone() };
         let inputs = Arc::new(checked);
         let (listings, listings_rx) = mpsc::channel(1);
-        let (control, control_rx) = mpsc::channel(64);
+        let (control, mut control_rx) = mpsc::channel(64);
+        let (told, told_rx) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(mut control) = control_rx.recv().await {
+                if let Control::Open { written, .. } = &mut control {
+                    written.take().and_then(|written| written.send(()).ok());
+                }
+                told.send(control).await.ok(); // The test has ended.
+            }
+        });
         let (ledger, entries) = mpsc::unbounded_channel();
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
@@ -62,7 +71,7 @@ impl Bench {
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, stop));
-        Self { folder, inputs, listings, groups, _kept: (control_rx, entries, rewinds_tx, trigger), task }
+        Self { folder, inputs, listings, groups, _kept: (told_rx, entries, rewinds_tx, trigger), task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
