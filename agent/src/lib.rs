@@ -17,6 +17,9 @@ mod commit;
 mod config;
 mod metrics;
 
+#[cfg(test)]
+mod model;
+
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use discover::Glob;
 pub use metrics::AgentMetrics;
