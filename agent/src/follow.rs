@@ -1,7 +1,7 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 use crate::frame::{content, cut, frame};
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
+use crate::identity::{Edges, Inode, Likeness, TAIL_BYTES_MAX, compare, incarnation, read_span};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
 use std::fs::{File, Metadata};
@@ -201,8 +201,12 @@ impl Follow {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
-        self.long = None;
         true
+    }
+
+    /// Gives back what is kept of a line whose end was not found; it is scanned again when the file grows.
+    pub(crate) fn let_go_of_long_line(&mut self) {
+        self.long = None;
     }
 
     /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
@@ -266,8 +270,12 @@ impl Follow {
         if size < self.offset {
             return Ok(Look::End);
         }
-        if self.long.is_some() {
-            return self.look_for_line_end(now);
+        if let Some(long) = &self.long {
+            let kept = &long.kept[..long.kept.len().min(TAIL_BYTES_MAX)];
+            if read_span(file, self.offset, kept.len())?.as_deref() == Some(kept) {
+                return self.look_for_line_end(now);
+            }
+            self.long = None; // Another line stands there now.
         }
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
@@ -463,6 +471,28 @@ mod tests {
         let again =
             Edges::read(log.follow.file().expect("open"), log.follow.offset).expect("readable").expect("long enough");
         assert_eq!(log.follow.anchor(), again.anchor());
+    }
+
+    #[test]
+    fn a_long_line_that_is_replaced_before_its_end_is_not_mixed_with_the_other() {
+        let mut log = Log::new("z".repeat(300_000).as_bytes());
+        assert_eq!(log.lines(), []);
+        fs::write(log.folder.path().join("a.log"), "y".repeat(300_000) + "\nb\n").expect("written");
+        assert_eq!(log.lines(), [(0, "y".repeat(200_000)), (300_001, "b".into())]);
+    }
+
+    #[test]
+    fn a_long_line_goes_on_after_its_file_was_closed() {
+        let mut log = Log::new(("z".repeat(3_000_000) + "\nb\n").as_bytes());
+        for _ in 0..100 {
+            match log.follow.look(200_000, service::clock::monotonic()).expect("readable") {
+                Look::Lines(lines) => return assert_eq!(lines.end, 3_000_001),
+                look => assert!(matches!(look, Look::More), "{look:?}"),
+            }
+            assert!(log.follow.close(), "another file needs the descriptor");
+            assert_eq!(log.follow.open(Links::Refused).expect("opens"), Opened::Same);
+        }
+        panic!("the end of the line is never found");
     }
 
     #[test]

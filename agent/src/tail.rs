@@ -66,6 +66,7 @@ pub(crate) async fn run(
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
+        started_ms: u64::try_from(wall_ms()).unwrap_or(0),
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
@@ -111,6 +112,8 @@ struct Tail {
     inputs: Arc<Vec<FileInput>>,
     first_start: bool,
     is_first_listing: bool,
+    /// Milliseconds since 1970.
+    started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.
     unclaimed: BTreeMap<Key, Saved>,
     files: HashMap<StreamId, Follow>,

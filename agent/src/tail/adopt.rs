@@ -78,7 +78,8 @@ impl Tail {
         let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         let size = follow.stat()?.0;
-        if self.is_first_listing {
+        // An earlier life of the agent may have read it, even if it turns up only now.
+        if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
         }
         let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
@@ -181,6 +182,7 @@ impl Tail {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= input.close_inactive && file.close() {
+                file.let_go_of_long_line();
                 self.handles.closed(file.stream);
             }
             if !file.is_listed || !file.is_done() {

@@ -231,3 +231,15 @@ async fn a_file_written_anew_in_the_same_size_and_deleted_before_the_next_listin
     bench.read(&mut lines, 2).await;
     assert!(lines.into_values().eq([["one"], ["two"]]));
 }
+
+#[tokio::test]
+async fn a_file_older_than_the_agent_that_turns_up_late_is_flagged_as_read_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("b.log"), "one\n").expect("written");
+    let mut bench = Bench::start_in(folder, BTreeMap::new());
+    bench.list().await;
+    bench.list().await; // The first was taken.
+    fs::rename(bench.path("b.log"), bench.path("a.log")).expect("renamed");
+    bench.list().await;
+    assert!(bench.groups.recv().await.expect("the stage runs").reread, "an earlier life may have read it");
+}
