@@ -33,6 +33,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// … until it has not grown for so long.
 const BUSY: Duration = Duration::from_secs(6);
+/// Listings after which entries of the checkpoint are still looked for under other names. The last one forgets what is not
+/// there: a file that was moved between the first listing and the look for it is in the second.
+const CLAIMS: u32 = 2;
+
 /// The channels of the stage.
 pub(crate) struct Wires {
     pub(crate) listings: Receiver<Listing>,
@@ -66,6 +70,7 @@ pub(crate) async fn run(
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
+        claims_left: CLAIMS,
         started_ms: u64::try_from(wall_ms()).unwrap_or(0),
         unclaimed: known.files,
         files: HashMap::new(),
@@ -112,6 +117,8 @@ struct Tail {
     inputs: Arc<Vec<FileInput>>,
     first_start: bool,
     is_first_listing: bool,
+    /// Listings after which renamed files are still looked for.
+    claims_left: u32,
     /// Milliseconds since 1970.
     started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.

@@ -40,7 +40,9 @@ impl Tail {
                 None => unreadable += i64::from(!self.adopt(seen).await),
             }
         }
-        if std::mem::take(&mut self.is_first_listing) {
+        self.is_first_listing = false;
+        if self.claims_left > 0 {
+            self.claims_left -= 1;
             self.claim_renamed().await;
         }
         self.look_after_unlisted().await;

@@ -111,6 +111,7 @@ impl Tail {
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
             match find_inode(folder, &saved.inode) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
+                Ok(None) if self.claims_left > 0 => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());

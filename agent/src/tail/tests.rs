@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{InputConfig, inputs};
 use crate::discover::scan;
+use crate::follow::{Links, open};
 use event::Incarnation;
 use service::metrics::Registry;
 use service::stop::Trigger;
@@ -242,4 +243,20 @@ async fn a_file_older_than_the_agent_that_turns_up_late_is_flagged_as_read_again
     fs::rename(bench.path("b.log"), bench.path("a.log")).expect("renamed");
     bench.list().await;
     assert!(bench.groups.recv().await.expect("the stage runs").reread, "an earlier life may have read it");
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
+    let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
+    let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
+    let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
+    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
+    let saved = Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress };
+    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
+    bench.list().await;
+    let group = bench.groups.recv().await.expect("the stage runs");
+    assert_eq!((group.records[0].offset, group.source.incarnation), (4, Incarnation(7)));
 }
