@@ -7,17 +7,19 @@
 mod audit;
 mod disk;
 mod process;
+mod writers;
 
 use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::{AgentConfig, FileInput, InputConfig, inputs};
+use crate::follow::{Links, open};
 use crate::identity::{Likeness, compare, incarnation};
 use audit::{Audit, Held, shown};
 use disk::{Disk, folder, is_matched};
 use fastrand::Rng;
 use process::Process;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,7 +124,7 @@ impl World {
     fn new(seed: u64, runtime: Arc<tokio::runtime::Runtime>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() && seed % REUSING_SEEDS != 0 {
+        let folder = if memory.is_dir() && !seed.is_multiple_of(REUSING_SEEDS) {
             tempfile::tempdir_in(memory)
         } else {
             tempfile::tempdir()
@@ -165,6 +167,9 @@ impl World {
 
     fn history(&mut self) -> Result {
         let weights: u32 = STEPS.iter().map(|step| step.0).sum();
+        if self.rng.u8(0..4) > 0 {
+            self.start()?;
+        }
         for _ in 0..self.rng.usize(10..40) {
             let mut at = self.rng.u32(0..weights);
             let chosen = STEPS.iter().find(|step| {
@@ -185,147 +190,6 @@ impl World {
 
     fn tell(&mut self, what: impl std::fmt::Display) {
         self.told.push(format!("    {what}"));
-    }
-
-    // What happens to files.
-
-    fn any_name(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let names: Vec<_> = self.disk.names.keys().filter(|name| is_wanted(name)).cloned().collect();
-        self.rng.choice(names)
-    }
-
-    fn free_name(&mut self) -> Option<String> {
-        let name = NAMES[self.rng.usize(0..NAMES.len())];
-        Some(name.to_owned()).filter(|name| !self.disk.names.contains_key(name))
-    }
-
-    fn rotated(&mut self, name: &str) -> String {
-        let count = self.disk.names.keys().filter(|other| other.starts_with(name)).count();
-        (count..)
-            .map(|n| format!("{name}.{n}"))
-            .find(|name| !self.disk.names.contains_key(name))
-            .expect("no end of numbers")
-    }
-
-    fn append(&mut self) -> Result {
-        let old = if self.rng.u8(0..3) > 0 { self.any_name(|_| true) } else { None };
-        let name = old.unwrap_or_else(|| NAMES[self.rng.usize(0..NAMES.len())].to_owned());
-        self.write(&name)
-    }
-
-    fn write(&mut self, name: &str) -> Result {
-        let is_new = !self.disk.names.contains_key(name);
-        let piece = if is_new { self.disk.first_piece(&mut self.rng) } else { self.disk.piece(&mut self.rng) };
-        self.disk.append(name, &piece);
-        self.tell(format!("{name}: {} more, {} of it", piece.len(), shown(&piece)));
-        Ok(())
-    }
-
-    fn rotate(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        let to = self.rotated(&name);
-        self.tell(format!("{name} → {to}"));
-        self.disk.rename(&name, &to);
-        if self.rng.bool() { self.write(&name) } else { Ok(()) }
-    }
-
-    fn move_(&mut self) -> Result {
-        let (Some(name), Some(to)) = (self.any_name(is_matched), self.free_name()) else { return Ok(()) };
-        self.tell(format!("{name} → {to}"));
-        self.disk.rename(&name, &to);
-        Ok(())
-    }
-
-    fn move_out(&mut self) -> Result {
-        let Some(name) = self.any_name(|name| name.starts_with("logs/")) else { return Ok(()) };
-        let to = self.rotated(&name.replace('/', "-"));
-        let to = format!("out/{to}");
-        self.tell(format!("{name} → {to}"));
-        self.disk.rename(&name, &to);
-        Ok(())
-    }
-
-    fn link(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        let to = if self.rng.bool() { self.free_name() } else { Some(self.rotated(&name)) };
-        let Some(to) = to else { return Ok(()) };
-        self.tell(format!("{name} = {to}"));
-        self.disk.link(&name, &to);
-        Ok(())
-    }
-
-    fn delete(&mut self) -> Result {
-        let Some(name) = self.any_name(|_| true) else { return Ok(()) };
-        self.tell(&name);
-        self.disk.remove(&name);
-        Ok(())
-    }
-
-    fn recreate(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        self.disk.remove(&name);
-        self.write(&name)
-    }
-
-    fn truncate(&mut self, name: &str, size: u64, piece: &[u8]) {
-        let before = self.disk.size(self.disk.names[name]);
-        self.stale_ends.insert(name.to_owned(), before);
-        self.tell(format!("{name}: {before} → {size} + {}, {} of it", piece.len(), shown(piece)));
-        self.disk.truncate(name, size, piece);
-    }
-
-    fn copytruncate(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        let to = self.rotated(&name);
-        self.disk.copy(&name, &to);
-        let piece = if self.rng.bool() { self.disk.first_piece(&mut self.rng) } else { Vec::new() };
-        self.truncate(&name, 0, &piece);
-        Ok(())
-    }
-
-    /// Smaller than before, and not always empty.
-    fn shorten(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        let file = self.disk.names[&name];
-        let starts: Vec<_> =
-            self.disk.files[file].lives.last().into_iter().flat_map(|life| life.lines.keys().copied()).collect();
-        let size = if self.rng.bool() { 0 } else { self.rng.choice(starts).unwrap_or(0) };
-        self.truncate(&name, size, b"");
-        Ok(())
-    }
-
-    /// At least as large as before.
-    fn regrow(&mut self) -> Result {
-        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        let before = self.disk.size(self.disk.names[&name]);
-        let mut piece = self.disk.first_piece(&mut self.rng);
-        while (piece.len() as u64) < before {
-            piece.extend(self.disk.piece(&mut self.rng));
-        }
-        let is_same_size = self.rng.u8(0..4) == 0 && before > 0;
-        if let Some(line) = piece.iter().position(|byte| *byte == b'\n').filter(|_| is_same_size) {
-            // The first line, and after it what makes the size the same.
-            let before = usize::try_from(before).expect("small");
-            if line + 2 < before {
-                piece.truncate(line + 1);
-                piece.resize(before - 1, b'.');
-                piece.push(b'\n');
-            }
-        }
-        self.truncate(&name, 0, &piece);
-        Ok(())
-    }
-
-    /// After a copytruncate: a writer who goes on where it was.
-    fn write_behind_hole(&mut self) -> Result {
-        let Some((name, end)) = self.stale_ends.pop_first() else { return Ok(()) };
-        if self.disk.names.get(&name).is_none_or(|file| self.disk.size(*file) >= end) {
-            return Ok(());
-        }
-        let piece = self.disk.piece(&mut self.rng);
-        self.tell(format!("{name}: at {end} {}, {} of it", piece.len(), shown(&piece)));
-        self.disk.write_at(&name, end, &piece);
-        Ok(())
     }
 
     // What happens to the agent.
@@ -498,7 +362,8 @@ impl World {
     /// A listing was taken: from here on the agent follows what it showed.
     fn note_followed(&mut self) {
         let Some(shown) = self.shown.take() else { return };
-        for (path, number) in shown {
+        // Backwards: of several names the first is the one under which the agent knows it.
+        for (path, number) in shown.into_iter().rev() {
             let name = path.strip_prefix(&self.disk.root).expect("below the root").to_string_lossy().into_owned();
             if let Some(file) = self.disk.names.get(&name).filter(|file| self.disk.files[**file].number == number) {
                 self.followed.insert(*file, folder(&name));
@@ -592,7 +457,10 @@ impl World {
 
 /// True if the file at `path` is what an entry of the checkpoint tells of, so that it is found again under another name.
 fn is_known(path: &Path, saved: &Saved) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let Ok((file, inode)) = open(path, Links::Refused) else { return false };
+    if !inode.may_be(&saved.inode) {
+        return false;
+    }
     if saved.progress.offset == 0 {
         return incarnation(&file, "web-01", &saved.inode, saved.generation).ok().flatten() == Some(saved.incarnation);
     }

@@ -110,7 +110,7 @@ impl Audit {
             let id = document_id(source.incarnation, record.offset, text);
             receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
             // A line that stands in several lives or copies cannot be told from its likes.
-            if places.len() == 1 && !file.is_alike {
+            if places.len() == 1 && !file.is_alike() {
                 if self.done.contains(&line) {
                     return Err(format!("{shown} comes again after an orderly restart"));
                 }
@@ -157,7 +157,7 @@ impl Audit {
     }
 
     fn is_loose(&self, disk: &Disk, number: u64) -> bool {
-        disk.files.iter().any(|file| file.number == number && (file.is_alike || file.lives.is_empty()))
+        disk.files.iter().any(|file| file.number == number && file.is_alike())
     }
 }
 

@@ -19,8 +19,15 @@ pub(super) struct Written {
     pub(super) lives: Vec<Life>,
     /// Copied from this file: its lines are that one's lines, too.
     pub(super) copy_of: Option<usize>,
+}
+
+impl Written {
     /// Two lives begin with the same line, so that the second may be taken for the first: its lines may change their ids.
-    pub(super) is_alike: bool,
+    pub(super) fn is_alike(&self) -> bool {
+        let line_end = |life: &Life| life.content.iter().position(|byte| *byte == b'\n');
+        let mut firsts = BTreeSet::new();
+        self.lives.iter().filter_map(|life| Some(&life.content[..=line_end(life)?])).any(|first| !firsts.insert(first))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +37,9 @@ pub(super) struct Life {
     pub(super) lines: BTreeMap<u64, (Vec<u8>, bool)>,
 }
 
+/// Files and their lives.
+type Places = BTreeSet<(usize, usize)>;
+
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) root: PathBuf,
@@ -37,7 +47,7 @@ pub(super) struct Disk {
     /// Path below the root → file.
     pub(super) names: BTreeMap<String, usize>,
     /// Offset and text → the lives in which that line stands there.
-    places: HashMap<(u64, Vec<u8>), BTreeSet<(usize, usize)>>,
+    places: HashMap<(u64, Vec<u8>), Places>,
     line_bytes_max: usize,
     /// Now and then a line of more than one read.
     has_giants: bool,
@@ -121,6 +131,16 @@ impl Disk {
         }
     }
 
+    /// A first line, and another that makes the whole `bytes` long.
+    pub(super) fn piece_of(&mut self, bytes: usize) -> Vec<u8> {
+        self.pieces += 1;
+        let mut piece = format!("{0}.\n{0}.", self.pieces).into_bytes();
+        let filler = format!("{} ", self.pieces).into_bytes();
+        piece.extend(filler.iter().cycle().take(bytes.saturating_sub(piece.len() + 1)));
+        piece.push(b'\n');
+        piece
+    }
+
     /// Makes a file, or writes behind the end of an existing one.
     pub(super) fn append(&mut self, name: &str, piece: &[u8]) {
         let file = match self.names.get(name) {
@@ -138,7 +158,7 @@ impl Disk {
     fn create(&mut self, name: &str, copy_of: Option<usize>) -> usize {
         let made = File::create_new(self.path(name)).expect("a free name");
         let number = made.metadata().expect("readable").ino();
-        self.files.push(Written { number, lives: vec![Life::default()], copy_of, is_alike: false });
+        self.files.push(Written { number, lives: vec![Life::default()], copy_of });
         self.names.insert(name.to_owned(), self.files.len() - 1);
         self.files.len() - 1
     }
@@ -167,10 +187,6 @@ impl Disk {
         let before = &written.lives.last().expect("at least one life").content;
         let mut content = before[..usize::try_from(size).expect("small")].to_vec();
         content.extend_from_slice(piece);
-        let line_end =
-            |content: &[u8]| content.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| at + 1);
-        let first = |content: &[u8]| content[..line_end(content)].to_vec();
-        written.is_alike |= written.lives.iter().any(|life| first(&life.content) == first(&content));
         written.lives.push(Life { content, ..Life::default() });
         let at = written.lives.len() - 1;
         self.note_lines(file, at);
