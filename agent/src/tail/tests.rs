@@ -12,12 +12,14 @@ use std::io::Write as _;
 use std::path::Path;
 use tokio::sync::mpsc;
 
+mod nasty;
+
 /// Longest wait for lines that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Many chunks, so that a file is renamed long before its end is read.
 const LINES: usize = 60_000;
 
-/// The stage on `a.log` of a folder; what it tells the ledger is kept and not looked at.
+/// The stage on `*.log` of a folder; what it tells the ledger is kept and not looked at.
 struct Bench {
     folder: tempfile::TempDir,
     inputs: Arc<Vec<FileInput>>,
@@ -46,7 +48,7 @@ impl Bench {
     /// The same with an option of the input set.
     #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     fn start_with(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>, option: impl FnOnce(&mut FileInput)) -> Self {
-        let yaml = format!("[{{id: a, type: file, paths: ['{}/a.log']}}]", folder.path().display());
+        let yaml = format!("[{{id: a, type: file, paths: ['{}/*.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let mut checked = inputs(&configs).expect("valid");
         option(&mut checked[0]);
@@ -236,11 +238,11 @@ async fn a_file_written_anew_in_the_same_size_and_deleted_before_the_next_listin
 #[tokio::test]
 async fn a_file_older_than_the_agent_that_turns_up_late_is_flagged_as_read_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("b.log"), "one\n").expect("written");
+    fs::write(folder.path().join("a.log.part"), "one\n").expect("written");
     let mut bench = Bench::start_in(folder, BTreeMap::new());
     bench.list().await;
     bench.list().await; // The first was taken.
-    fs::rename(bench.path("b.log"), bench.path("a.log")).expect("renamed");
+    fs::rename(bench.path("a.log.part"), bench.path("a.log")).expect("renamed");
     bench.list().await;
     assert!(bench.groups.recv().await.expect("the stage runs").reread, "an earlier life may have read it");
 }
