@@ -25,8 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Histories of an ordinary run.
+/// Histories of an ordinary run, and of `make test-full`.
 const SEEDS: u64 = 2_000;
+const SEEDS_FULL: u64 = 50_000;
 /// Polls after which a stage that is still not waiting for anything runs in a circle.
 const POLLS_MAX: usize = 20_000;
 /// Listings after which all must be read.
@@ -52,6 +53,7 @@ const STEPS: &[Step] = &[
     (8, "kill", World::kill),
     (4, "move", World::move_),
     (3, "move out", World::move_out),
+    (8, "notify", World::notify),
     (20, "output", World::output),
     (10, "pass time", World::pass_time),
     (20, "poll", World::poll),
@@ -96,7 +98,9 @@ fn any_history_delivers_what_can_be_read() {
         return run(seed).map_or_else(|failure| panic!("seed {seed}: {failure}"), |_| ());
     }
     let (mut lines, mut failures) = (0, Vec::new());
-    for seed in 0..number("TAILRACE_SEEDS").unwrap_or(SEEDS) {
+    let is_full = std::env::var_os("TAILRACE_TEST_FULL").is_some();
+    let seeds = number("TAILRACE_SEEDS").unwrap_or(if is_full { SEEDS_FULL } else { SEEDS });
+    for seed in 0..seeds {
         match catch_unwind(AssertUnwindSafe(|| run(seed))) {
             Ok(Ok(received)) => lines += received,
             Ok(Err(failure)) => failures.push(format!("seed {seed}: {failure}")),
@@ -275,6 +279,20 @@ impl World {
             self.shown = Some(shown);
         }
         if self.rng.u8(0..3) > 0 { self.quiet() } else { Ok(()) }
+    }
+
+    /// A notification, and perhaps the pause that follows it.
+    fn notify(&mut self) -> Result {
+        let Some(name) = self.any_name(|_| true) else { return Ok(()) };
+        if let Some(process) = &self.process {
+            process.notify(self.disk.path(&name));
+            if self.rng.bool() {
+                self.quiet()?;
+                self.pass(Duration::from_millis(10));
+                self.quiet()?;
+            }
+        }
+        Ok(())
     }
 
     fn poll(&mut self) -> Result {

@@ -24,6 +24,7 @@ pub(super) struct Process {
     tail: Stage,
     inputs: Arc<Vec<FileInput>>,
     listings: Sender<Listing>,
+    touched: Touched,
     /// From the tail stage, handed on to the commit stage.
     told: Receiver<Control>,
     control: Option<Sender<Control>>,
@@ -79,11 +80,15 @@ impl Process {
         let (trigger, stop) = Stop::new();
         let metrics = AgentMetrics::new(&Registry::default());
         let touched = Touched::default();
-        let wires = tail::Wires { listings: listings_rx, touched, rewinds, control: told_tx, ledger, output };
+        let wires =
+            tail::Wires { listings: listings_rx, touched: touched.clone(), rewinds, control: told_tx, ledger, output };
         let inputs = Arc::new(config.inputs.clone());
         let commit = Stage::new(commit::run(store, control_rx, entries, rewinds_tx, metrics.clone(), Health::new()));
         let tail = Stage::new(tail::run(config, inputs.clone(), known, wires, metrics.clone(), stop));
-        (Self { commit, tail, inputs, listings, told, control: Some(control), groups, trigger, metrics }, loaded)
+        (
+            Self { commit, tail, inputs, listings, touched, told, control: Some(control), groups, trigger, metrics },
+            loaded,
+        )
     }
 
     /// Shows the tail stage what is there now. `None` if it has not taken the last listing yet.
@@ -93,6 +98,11 @@ impl Process {
         let shown = listing.files.iter().map(|seen| (seen.path.clone(), seen.inode.number)).collect();
         place.send(listing);
         Some(shown)
+    }
+
+    /// Notifies the tail stage of a write to `path`.
+    pub(super) fn notify(&self, path: std::path::PathBuf) {
+        assert!(self.touched.add(&[path]), "only so many files");
     }
 
     /// True if the tail stage has taken the last listing.

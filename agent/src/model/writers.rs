@@ -5,7 +5,7 @@ use super::disk::is_matched;
 use super::{NAMES, Result, World};
 
 impl World {
-    fn any_name(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+    pub(super) fn any_name(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         let names: Vec<_> = self.disk.names.keys().filter(|name| is_wanted(name)).cloned().collect();
         self.rng.choice(names)
     }
