@@ -18,7 +18,7 @@ use audit::{Audit, Held, shown};
 use disk::{Disk, folder, is_matched};
 use fastrand::Rng;
 use process::Process;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,11 @@ struct World {
     loaded: Option<Vec<Saved>>,
     /// Files that the agent follows in this life, and the folder in which it saw them last.
     followed: BTreeMap<usize, String>,
+    /// Files that the agent held open when their last name was deleted.
+    held_open: BTreeSet<usize>,
     held: Vec<Held>,
+    /// Of four groups that the output may settle, so many are settled at once.
+    haste: u8,
     audit: Audit,
     /// All that could be read is delivered, and nothing was given back since the agent started.
     is_settled: bool,
@@ -144,6 +148,7 @@ impl World {
         input.line_bytes_max = if rng.bool() { 64 } else { 512 * 1024 };
         input.harvester_limit = Some(rng.usize(1..4)).filter(|_| rng.u8(0..3) == 0);
         input.close_inactive = if rng.u8(0..3) == 0 { Duration::ZERO } else { Duration::from_secs(3_600) };
+        let haste = rng.u8(0..5);
         let memory = if rng.u8(0..4) == 0 { rng.usize(1..5_000) } else { 1 << 26 };
         let disk = Disk::new(root, input.line_bytes_max, rng.u8(0..20) == 0);
         let (groups_max, told) =
@@ -160,7 +165,9 @@ impl World {
             shown: None,
             loaded: None,
             followed: BTreeMap::new(),
+            held_open: BTreeSet::new(),
             held: Vec::new(),
+            haste,
             audit: Audit::default(),
             is_settled: false,
             is_orderly: false,
@@ -215,6 +222,7 @@ impl World {
 
     fn end(&mut self) {
         self.followed.clear();
+        self.held_open.clear();
         (self.shown, self.loaded, self.is_settled) = (None, None, false);
     }
 
@@ -316,7 +324,7 @@ impl World {
     fn output(&mut self) -> Result {
         for _ in 0..self.rng.usize(1..4) {
             self.take()?;
-            if !self.held.is_empty() && self.rng.u8(0..3) > 0 {
+            if !self.held.is_empty() && self.rng.u8(0..4) < self.haste {
                 let held = self.held.swap_remove(self.rng.usize(0..self.held.len()));
                 self.audit.settle(held);
             }
@@ -435,6 +443,7 @@ impl World {
         for (at, file) in self.disk.files.iter().enumerate() {
             let mut names = self.disk.names_of(at).peekable();
             let can_be_read = match self.followed.get(&at) {
+                _ if self.held_open.contains(&at) => true,
                 Some(_) if is_held_open => true,
                 Some(seen_in) => names.any(|name| folder(name) == *seen_in || is_matched(name)),
                 None => names.any(is_matched),

@@ -3,6 +3,8 @@
 use super::audit::shown;
 use super::disk::is_matched;
 use super::{NAMES, Result, World};
+use std::fs;
+use std::path::Path;
 
 impl World {
     pub(super) fn any_name(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
@@ -70,16 +72,27 @@ impl World {
         Ok(())
     }
 
+    fn remove(&mut self, name: &str) {
+        let file = self.disk.names[name];
+        if self.followed.contains_key(&file) && is_open(&self.disk.path(name)) {
+            self.held_open.insert(file);
+        }
+        self.disk.remove(name);
+        if self.disk.names_of(file).next().is_some() {
+            self.held_open.remove(&file); // It may still be closed.
+        }
+    }
+
     pub(super) fn delete(&mut self) -> Result {
         let Some(name) = self.any_name(|_| true) else { return Ok(()) };
         self.tell(&name);
-        self.disk.remove(&name);
+        self.remove(&name);
         Ok(())
     }
 
     pub(super) fn recreate(&mut self) -> Result {
         let Some(name) = self.any_name(is_matched) else { return Ok(()) };
-        self.disk.remove(&name);
+        self.remove(&name);
         self.write(&name)
     }
 
@@ -136,4 +149,11 @@ impl World {
         self.disk.write_at(&name, end, &piece);
         Ok(())
     }
+}
+
+/// True if this process has a descriptor of the file: the model itself has none.
+fn is_open(path: &Path) -> bool {
+    let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+    targets.into_iter().any(|target| target == path)
 }
