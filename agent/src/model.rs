@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     (8, "notify", World::notify),
     (20, "output", World::output),
     (10, "pass time", World::pass_time),
+    (4, "overtake", World::overtake),
     (20, "poll", World::poll),
     (7, "rotate", World::rotate),
     (10, "settle", World::settle),
@@ -331,6 +332,24 @@ impl World {
             self.quiet()?;
         }
         Ok(())
+    }
+
+    /// One file's groups come one by one; the last is settled first, and the checkpoint is written.
+    fn overtake(&mut self) -> Result {
+        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
+        for _ in 0..3 {
+            self.write(&name)?;
+            self.list()?;
+            self.quiet()?;
+            self.take()?;
+        }
+        if let Some(last) = self.held.pop() {
+            self.audit.settle(last);
+        }
+        self.quiet()?;
+        self.pass(Duration::from_secs(1));
+        self.quiet()?;
+        if self.rng.bool() { self.kill() } else { Ok(()) }
     }
 
     /// The output gives back one group, and with it what it holds of the same file, or not yet.

@@ -31,7 +31,7 @@ impl World {
         self.write(&name)
     }
 
-    fn write(&mut self, name: &str) -> Result {
+    pub(super) fn write(&mut self, name: &str) -> Result {
         let is_new = !self.disk.names.contains_key(name);
         let piece = if is_new { self.disk.first_piece(&mut self.rng) } else { self.disk.piece(&mut self.rng) };
         self.disk.append(name, &piece);
