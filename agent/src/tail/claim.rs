@@ -62,7 +62,9 @@ impl Tail {
     pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
         let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
         follow.generation = saved.generation;
-        follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
+        if follow.inode.number == saved.inode.number {
+            follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
+        }
         follow.shipped_path.clone_from(&saved.path);
         follow.reread_below = size;
         if !follow.resume_at(saved.progress.offset)? {
