@@ -197,7 +197,8 @@ impl Follow {
     /// and not all of it is settled.
     pub(crate) fn close(&mut self) -> bool {
         let Held::Open { file, edges } = &self.held else { return true };
-        if file.metadata().map_or(true, |found| found.nlink() == 0) && !self.is_done() {
+        let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
