@@ -251,7 +251,7 @@ impl Touched {
     }
 
     /// False if there are too many to remember.
-    fn add(&self, touched: &[PathBuf]) -> bool {
+    pub(crate) fn add(&self, touched: &[PathBuf]) -> bool {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         if paths.len() + touched.len() > TOUCHED_MAX {
             return false;

@@ -4,7 +4,7 @@ use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
 use crate::decode::Cutter;
 use crate::frame::{Framed, content, cut, frame, last_line_start};
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation, read_span};
+use crate::identity::{Edges, Inode, Likeness, TAIL_BYTES_MAX, compare, incarnation, read_span};
 use crate::line::Events;
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
@@ -224,7 +224,8 @@ impl Follow {
         Ok(true)
     }
 
-    /// Goes back to `progress` in another epoch: what lay behind it was given back.
+    /// Goes back to `progress` in another epoch: what lay behind it was given back. False if what lies before it is no
+    /// longer what was read: the file was truncated since.
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
@@ -232,6 +233,9 @@ impl Follow {
             *anchor = progress.anchor;
             self.begin_at(progress.offset);
             return Ok(true);
+        }
+        if progress.offset > 0 && compare(self.file()?, progress.offset, &progress.anchor)? == Likeness::Other {
+            return Ok(false);
         }
         self.resume_at(progress.offset)
     }
@@ -242,6 +246,14 @@ impl Follow {
             self.cuts = assembly.cuts_from(offset);
         }
         (self.offset, self.long, self.way) = (offset, None, Way::Untold);
+    }
+
+    /// True if it stands at its start again and no longer begins with the line that its incarnation was made of.
+    pub(crate) fn begins_anew(&self, agent: &str) -> io::Result<bool> {
+        match &self.source {
+            Some(source) if self.offset == 0 => Ok(self.incarnation(agent)? != Some(source.incarnation)),
+            _ => Ok(false),
+        }
     }
 
     /// A second handle with the same place, for the file's next life.
@@ -270,12 +282,17 @@ impl Follow {
     /// and not all of it is settled.
     pub(crate) fn close(&mut self) -> bool {
         let Held::Open { file, edges } = &self.held else { return true };
-        if file.metadata().map_or(true, |found| found.nlink() == 0) && !self.is_done() {
+        let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
-        self.long = None;
         true
+    }
+
+    /// Gives back what is kept of a line whose end was not found; it is scanned again when the file grows.
+    pub(crate) fn let_go_of_long_line(&mut self) {
+        self.long = None;
     }
 
     /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
@@ -405,11 +422,16 @@ impl Follow {
             return Ok(Look::End);
         }
         self.tell_way(size)?;
+        let file = self.file()?;
         if matches!(self.way, Way::Assembled(_)) {
             return self.look_assembled(size, line_bytes_max, now);
         }
-        if self.long.is_some() {
-            return self.look_for_line_end(now);
+        if let Some(long) = &self.long {
+            let kept = &long.kept[..long.kept.len().min(TAIL_BYTES_MAX)];
+            if read_span(file, self.offset, kept.len())?.as_deref() == Some(kept) {
+                return self.look_for_line_end(now);
+            }
+            self.long = None; // Another line stands there now.
         }
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
@@ -427,8 +449,9 @@ impl Follow {
                 self.pass(&buffer[..framed.consumed], now);
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
-                let Framed { empty, empty_bytes, truncated, cut_bytes, .. } = framed;
-                let passed = Passed { empty, empty_bytes, truncated, cut_bytes, ..Passed::default() };
+                let Framed { empty, empty_bytes, truncated, cut_bytes, zeros, .. } = framed;
+                let passed =
+                    Passed { empty, empty_bytes, truncated, cut_bytes, zero_bytes: zeros, ..Passed::default() };
                 let (end, is_full, anchor) = (self.offset, self.offset < size, self.anchor());
                 let filtered = BTreeMap::new();
                 return Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full }));
@@ -688,6 +711,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_that_is_replaced_before_its_end_is_not_mixed_with_the_other() {
+        let mut log = Log::new("z".repeat(300_000).as_bytes());
+        assert_eq!(log.lines(), []);
+        fs::write(log.folder.path().join("a.log"), "y".repeat(300_000) + "\nb\n").expect("written");
+        assert_eq!(log.lines(), [(0, "y".repeat(200_000)), (300_001, "b".into())]);
+    }
+
+    #[test]
+    fn a_long_line_goes_on_after_its_file_was_closed() {
+        let mut log = Log::new(("z".repeat(3_000_000) + "\nb\n").as_bytes());
+        for _ in 0..100 {
+            match log.follow.look(200_000, service::clock::monotonic()).expect("readable") {
+                Look::Lines(lines) => return assert_eq!(lines.end, 3_000_001),
+                look => assert!(matches!(look, Look::More), "{look:?}"),
+            }
+            assert!(log.follow.close(), "another file needs the descriptor");
+            assert_eq!(log.follow.open(Links::Refused).expect("opens"), Opened::Same);
+        }
+        panic!("the end of the line is never found");
+    }
+
+    #[test]
     fn a_shorter_file_is_truncated() {
         let mut log = Log::new(b"one\ntwo\n");
         log.lines();
@@ -704,12 +749,26 @@ mod tests {
     }
 
     #[test]
-    fn a_rewind_reads_again_and_flags_it() {
+    fn regrown_between_one_chunk_and_the_next_is_truncated() {
         let mut log = Log::new(b"one\ntwo\n");
+        let first = log.follow.look(99, service::clock::monotonic());
+        assert!(matches!(first, Ok(Look::Lines(lines)) if !lines.is_full), "its end was not looked at again");
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\nfive\n").expect("written");
+        assert!(matches!(log.follow.look(99, service::clock::monotonic()), Ok(Look::Truncated)));
+    }
+
+    #[test]
+    fn a_rewind_reads_again_and_flags_it() {
+        let mut log = Log::new(b"one\n");
         log.lines();
-        assert!(log.follow.rewind(&Progress { offset: 4, anchor: Anchor::default() }, 1).expect("readable"));
+        let first = Progress { offset: 4, anchor: log.follow.anchor() };
+        log.append(b"two\n");
+        log.lines();
+        assert!(log.follow.rewind(&first, 1).expect("readable"));
         assert_eq!((log.follow.reread_below, log.follow.epoch), (8, 1));
         assert_eq!(log.lines(), [(4, "two".into())]);
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\n").expect("written");
+        assert!(!log.follow.rewind(&first, 2).expect("readable"), "it would be read on in the middle of a line");
     }
 
     #[test]

@@ -27,6 +27,9 @@ mod take_over;
 mod config;
 mod metrics;
 
+#[cfg(test)]
+mod model;
+
 pub use board::{Board, Shown};
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};

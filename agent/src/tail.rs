@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 /// What a record costs beside its bytes until it is acknowledged: its envelope and the client's bookkeeping.
 const RECORD_OVERHEAD_BYTES: usize = 600;
@@ -34,6 +35,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// … until it has not grown for so long.
 const BUSY: Duration = Duration::from_secs(6);
+/// Listings after which entries of the checkpoint are still looked for under other names. The last one forgets what is not
+/// there: a file that was moved between the first listing and the look for it is in the second.
+const CLAIMS: u32 = 2;
+
 /// The channels of the stage.
 pub(crate) struct Wires {
     pub(crate) listings: Receiver<Listing>,
@@ -69,6 +74,8 @@ pub(crate) async fn run(
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
+        claims_left: CLAIMS,
+        started_ms: u64::try_from(wall_ms()).unwrap_or(0),
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
@@ -92,7 +99,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             () = stop.stopped() => return tail.read_out().await,
-            Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
+            Some(rewind) = rewinds.recv() => tail.rewind(&rewind).await,
             Some(stream) = cuts.recv() => if tail.cut(stream).await.is_none() {
                 return if stop.is_stopped() { tail.read_out().await };
             },
@@ -121,6 +128,10 @@ struct Tail {
     inputs: Arc<Vec<FileInput>>,
     first_start: bool,
     is_first_listing: bool,
+    /// Listings after which renamed files are still looked for.
+    claims_left: u32,
+    /// Milliseconds since 1970.
+    started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.
     unclaimed: BTreeMap<Key, Saved>,
     files: HashMap<StreamId, Follow>,
@@ -189,13 +200,13 @@ impl Tail {
         }
     }
 
-    fn rewind(&mut self, rewind: &Rewind) {
+    async fn rewind(&mut self, rewind: &Rewind) {
         let Some(file) = self.files.get_mut(&rewind.stream) else { return };
         let path = file.path.display().to_string();
         tracing::warn!(path, offset = rewind.progress.offset, from = file.offset, "not delivered, reading again");
         match file.rewind(&rewind.progress, rewind.epoch) {
-            Ok(true) => {}                               // The next listing queues it: a pause before the second try.
-            Ok(false) => enqueue(file, &mut self.ready), // Its look will find it truncated.
+            Ok(true) => {} // The next listing queues it: a pause before the second try.
+            Ok(false) => self.truncated(rewind.stream).await,
             Err(error) => tracing::warn!(path, %error, "cannot read again, tried at the next scan"),
         }
     }
@@ -207,7 +218,11 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        let look = file.look(self.inputs[file.input].line_bytes_max, monotonic());
+        let look = match file.begins_anew(&self.agent) {
+            Ok(true) => Ok(Look::Truncated),
+            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
+            Err(error) => Err(error),
+        };
         if file.deadline().is_some() || matches!(look, Ok(Look::Lines(_))) {
             self.busy.insert(stream);
         }
@@ -317,14 +332,20 @@ impl Tail {
         }
     }
 
-    /// Opens the file's stream in the ledger, before its first group.
+    /// Opens the file's stream in the ledger, before its first group. How often a file was truncated cannot be seen from
+    /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
         let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());
-        self.control.send(Control::Open { saved, source, epoch, card }).await.ok(); // Closed only when the agent ends.
+        let (written, is_written) = (saved.generation > 0).then(oneshot::channel).unzip();
+        let open = Control::Open { saved, source, epoch, card, written };
+        self.control.send(open).await.ok(); // Closed only when the agent ends.
+        if let Some(is_written) = is_written {
+            is_written.await.ok(); // The same.
+        }
     }
 }
 

@@ -25,6 +25,11 @@ impl Tail {
         }
         for seen in listing.files {
             let place = (seen.input, seen.inode.device, seen.inode.number);
+            if let Some(stream) = self.by_inode.get(&place).copied()
+                && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
+            {
+                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
+            }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
                     // Of several hard links the first in order counts, so that the path stays the same.
@@ -39,7 +44,9 @@ impl Tail {
                 None => unreadable += i64::from(!self.adopt(seen).await),
             }
         }
-        if std::mem::take(&mut self.is_first_listing) {
+        self.is_first_listing = false;
+        if self.claims_left > 0 {
+            self.claims_left -= 1;
             self.claim_renamed().await;
         }
         self.look_after_unlisted().await;
@@ -87,7 +94,8 @@ impl Tail {
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         let size = follow.stat()?.0;
-        if self.is_first_listing {
+        // An earlier life of the agent may have read it, even if it turns up only now.
+        if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
         }
         let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
@@ -162,27 +170,23 @@ impl Tail {
     /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
     /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let (mut deleted, mut vanished, mut retired) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut vanished, mut retired) = (Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             if !file.is_open() && !find_again(file) {
                 vanished.push(file.stream);
                 continue;
             }
             let Ok((size, names)) = file.stat() else { continue };
-            if size != file.offset {
+            // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
+            if size != file.offset || names == 0 {
                 enqueue(file, &mut self.ready);
             }
-            if names == 0 && file.is_settled() && !file.is_queued {
-                deleted.push(file.stream);
-            } else if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
+            if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
                 retired.push(file.stream);
             }
         }
         for stream in retired {
             self.rest(stream).await;
-        }
-        for stream in deleted {
-            self.let_go(stream, "deleted").await;
         }
         for stream in vanished {
             self.vanished(stream).await;
@@ -207,6 +211,7 @@ impl Tail {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= input.close_inactive && file.close() {
+                file.let_go_of_long_line();
                 self.handles.closed(file.stream);
             }
             if !file.is_listed || !file.is_done() {

@@ -58,6 +58,9 @@ impl Tail {
     pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
         let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
         follow.generation = saved.generation;
+        if follow.inode.number == saved.inode.number {
+            follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
+        }
         follow.shipped_path.clone_from(&saved.path);
         follow.reread_below = size;
         follow.cuts.clone_from(&saved.cuts);
@@ -104,6 +107,7 @@ impl Tail {
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
             match find_inode(folder, &saved.inode) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
+                Ok(None) if self.claims_left > 0 => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());
