@@ -7,7 +7,7 @@ use crate::decode::{Cutter, Decoder};
 use crate::line::Line;
 use event::{Anchor, Incarnation};
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -56,24 +56,6 @@ impl Edges {
         let tail_bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(TAIL_BYTES_MAX);
         let tail = read_span(file, offset - tail_bytes as u64, tail_bytes)?;
         Ok(head.zip(tail).map(|(head, tail)| Self { head, tail }))
-    }
-
-    /// The edges of the next `offset` bytes that `reader` gives. `None` if it ends before.
-    pub(crate) fn of(reader: &mut dyn Read, offset: u64) -> io::Result<Option<Self>> {
-        let (mut edges, mut left, mut buffer) = (Self::default(), offset, [0; 8 * 1024]);
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            match reader.read(&mut buffer[..wanted]) {
-                Ok(0) => return Ok(None),
-                Ok(bytes) => {
-                    edges.extend(&buffer[..bytes]);
-                    left -= bytes as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(edges))
     }
 
     /// Takes in `bytes`, which follow what was read so far.
@@ -157,7 +139,7 @@ pub(crate) fn incarnation_of(
 /// The first line of a short file whose lines do not end at LF.
 fn first_line_by<'h>(decoder: &Arc<Decoder>, head: &'h [u8]) -> Option<&'h [u8]> {
     let mut end = None;
-    let mut each = |line: Line<'_>| drop(end.get_or_insert(line.end));
+    let mut each = |line: Line<'_>| end = end.or(Some(line.end));
     Cutter::new(decoder.clone(), &head[..head.len().min(4)]).cut(head, 0, &mut Vec::new(), &mut each);
     head.get(..usize::try_from(end?).ok()?)
 }

@@ -14,8 +14,6 @@ mod frame;
 mod identity;
 mod line;
 mod parse;
-#[cfg_attr(not(test), expect(dead_code, reason = "rotated files that are packed are read next"))]
-mod unpack;
 
 mod checkpoint;
 mod commit;

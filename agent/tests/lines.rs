@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use whole::{append, folder, one, start};
 
 /// Ships `content` under `options` and checks the events.
-#[track_caller]
 async fn check(options: &str, content: &[u8], expected: &[&str]) {
     let (folder, log) = folder();
     fs::write(&log, content).expect("written");

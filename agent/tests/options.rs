@@ -3,7 +3,6 @@
 mod whole;
 
 use std::fs::{self, File};
-use std::path::Path;
 use std::time::Duration;
 use whole::{age, append, checked, folder, one, start};
 

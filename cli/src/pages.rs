@@ -19,8 +19,8 @@ const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// A key that no configuration has.
 const STRANGER: &str = "zz_stranger";
-/// Maps whose keys are the user's own.
-const FREE: [&str; 2] = ["inputs[].fields", "kafka.librdkafka"];
+/// Maps whose keys are the user's own, or the names of parsers, whose keys docs/lines.md has.
+const FREE: [&str; 3] = ["inputs[].fields", "inputs[].parsers[]", "kafka.librdkafka"];
 /// The same values without any key that has a default.
 const AGENT_REQUIRED: &str = "\
     {inputs: [{id: nginx, type: file, paths: [/var/log/nginx/access.log*]}], kafka: {brokers: ['127.0.0.1:9092']}}";

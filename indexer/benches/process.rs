@@ -44,7 +44,7 @@ fn parcel(first: usize, metrics: &Metrics) -> Parcel {
     let (start, end) = (first as u64, (first + PARCEL_RECORDS) as u64);
     let (stream, anchor, held) = (StreamId(1), Anchor::default(), Permit::none());
     let events = PARCEL_RECORDS as u32;
-    let debt = Debt { stream, epoch: 0, seq: 0, start, end, anchor, events, held };
+    let debt = Debt { stream, epoch: 0, seq: 0, start, end, anchor, events, bytes: 0, held };
     let ack = Ack::new(debt, mpsc::unbounded_channel().0);
     Parcel::new("lines".into(), 0, gathered, ack, metrics.clone(), None)
 }

@@ -7,7 +7,7 @@ use service::health::Health;
 use service::metrics::Registry;
 use service::stop::{Stop, Trigger};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
