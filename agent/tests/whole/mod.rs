@@ -3,6 +3,7 @@
 
 use agent::{Agent, AgentConfig, AgentMetrics, Board, InputConfig, inputs};
 use event::Group;
+use service::clock::wall_ms;
 use service::health::Health;
 use service::metrics::Registry;
 use service::stop::{Stop, Trigger};
@@ -102,7 +103,8 @@ pub fn one(name: &str, lines: &[&str]) -> BTreeMap<String, Vec<String>> {
 /// Sets the time of the last change to `ago` before now.
 pub fn age(path: &Path, ago: Duration) {
     let file = File::options().append(true).open(path).expect("opens");
-    file.set_modified(SystemTime::now() - ago).expect("is set");
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms().unsigned_abs());
+    file.set_modified(now - ago).expect("is set");
 }
 
 pub fn folder() -> (tempfile::TempDir, PathBuf) {
