@@ -138,8 +138,12 @@ fn envelope(group: &Group, host: &str) -> Envelope {
     if !input.tags.is_empty() {
         middle.push(b']');
     }
-    member(b",\"log\":{\"file\":{\"path\":", &source.path, &mut middle);
-    middle.extend_from_slice(b"},\"offset\":");
+    if source.path.is_empty() {
+        middle.extend_from_slice(b",\"log\":{\"offset\":"); // No file.
+    } else {
+        member(b",\"log\":{\"file\":{\"path\":", &source.path, &mut middle);
+        middle.extend_from_slice(b"},\"offset\":");
+    }
     Envelope { head, time, middle }
 }
 
@@ -295,109 +299,4 @@ fn to_u32(at: usize) -> u32 {
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "settlements of a test")]
-<<<<<<< HEAD
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use event::{Ack, Anchor, Debt, Incarnation, Input, Permit, Source, StreamId};
-    use std::sync::Arc;
-
-    fn group(lines: &[&[u8]], input: Input) -> Group {
-        let (mut buffer, mut records) = (Vec::new(), Vec::new());
-        for line in lines {
-            let start = buffer.len() as u32;
-            buffer.extend_from_slice(line);
-            records.push(Record {
-                bytes: start..buffer.len() as u32,
-                offset: u64::from(start),
-                truncated: false,
-                extra: None,
-            });
-            buffer.push(b'\n');
-        }
-        let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(7), 0);
-        let (stream, held, anchor) = (StreamId(1), Permit::none(), Anchor::default());
-        let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: 0, anchor, events: 1, held };
-        let ack = Ack::new(debt, tokio::sync::mpsc::unbounded_channel().0);
-        let (source, buffer, read_at_ms) = (Arc::new(source), Bytes::from(buffer), 1_700_000_000_123);
-        Group { source, epoch: 0, buffer, records, read_at_ms, reread: false, ack }
-    }
-
-    fn encode(group: &Group, max: usize) -> (Vec<serde_json::Value>, Counts) {
-        let (mut out, mut spans) = (Vec::new(), Vec::new());
-        let counts = json(group, "web-01", max, &mut out, &mut spans);
-        let parse = |s: &Range<u32>| serde_json::from_slice(&out[s.start as usize..s.end as usize]).expect("is JSON");
-        (spans.iter().map(parse).collect(), counts)
-    }
-
-    #[test]
-    fn a_record_is_filebeats_event() {
-        let input = Input {
-            kind: "filestream",
-            pipeline: Some("nginx-access".into()),
-            fields: r#""fields":{"service":{"name":"shop"}}"#.into(),
-            tags: vec!["a".into(), "b".into()],
-            ..Input::default()
-        };
-        let (got, counts) = encode(&group(&[b"one", b"two"], input), 1_000_000);
-        let expected = serde_json::json!({
-            "@timestamp": "2023-11-14T22:13:20.123Z",
-            "@metadata": {"beat": "tailrace", "type": "_doc", "version": env!("CARGO_PKG_VERSION"), "pipeline": "nginx-access",
-                "_id": std::str::from_utf8(&document_id(Incarnation(7), 4, b"two")).expect("ASCII")},
-            "agent": {"name": "web-01", "id": "web-01", "type": "tailrace", "version": env!("CARGO_PKG_VERSION")},
-            "ecs": {"version": ECS_VERSION}, "host": {"name": "web-01"}, "input": {"type": "filestream"},
-            "fields": {"service": {"name": "shop"}}, "tags": ["a", "b"],
-            "log": {"file": {"path": "/var/log/a\"b.log"}, "offset": 4}, "message": "two",
-        });
-        assert_eq!(got[1], expected);
-        assert_eq!((got.len(), counts), (2, Counts::default()));
-    }
-
-    #[test]
-    fn lines_read_again_are_flagged() {
-        let mut group = group(&[b"x"], Input::default());
-        group.reread = true;
-        assert_eq!(encode(&group, 10_000).0[0]["@metadata"]["reread"], true);
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf_8_are_replaced_and_counted_and_spare_their_neighbours() {
-        let (got, counts) = encode(&group(&[b"a\xff\xfeb", "é".as_bytes()], Input::default()), 10_000);
-        assert_eq!((&got[0]["message"], &got[1]["message"]), (&"a\u{fffd}\u{fffd}b".into(), &"é".into()));
-        assert_eq!(counts.invalid_utf8, 1);
-    }
-
-    #[test]
-    fn a_record_larger_than_the_topic_takes_is_cut_and_flagged() {
-        let long = "\u{1}é".repeat(50_000); // Each pair is 8 bytes in JSON.
-        let (got, counts) = encode(&group(&[b"a", long.as_bytes(), b"b"], Input::default()), 100_000);
-        let message = got[1]["message"].as_str().expect("text");
-        assert!(long.starts_with(message) && message.len() > 30_000, "{} bytes are left", message.len());
-        assert!(got[1].to_string().len() <= 100_000);
-        assert_eq!(got[1]["log"]["flags"], serde_json::json!(["truncated"]));
-        assert_eq!((&got[0]["message"], &got[2]["message"]), (&"a".into(), &"b".into()));
-        assert_eq!(counts.cut, 1);
-    }
-
-    #[test]
-    fn raw_payloads_are_the_lines_where_they_lie() {
-        let group = group(&[b"one", b"three"], Input::default());
-        let mut spans = Vec::new();
-        assert_eq!(raw(&group, 4, &mut spans), Counts { invalid_utf8: 0, cut: 1 });
-        assert_eq!(spans, [0..3, 4..8]);
-    }
-
-    proptest::proptest! {
-        /// Whatever the text, JSON reads it back.
-        #[test]
-        fn escaped_text_is_read_back(text in "[\\x00-\\x7fé€😀]{0,120}") {
-            let mut out = b"\"".to_vec();
-            escape(text.as_bytes(), &mut out);
-            out.push(b'"');
-            proptest::prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("is JSON"), text);
-        }
-    }
-}
-=======
 mod tests;
->>>>>>> parse
