@@ -38,6 +38,8 @@ pub(crate) struct Saved {
     /// How often the inode was truncated before this life.
     pub(crate) generation: u32,
     pub(crate) progress: Progress,
+    /// Of a journal: its last entry that is settled. Then there is no file.
+    pub(crate) cursor: Option<String>,
 }
 
 /// Names a [`Saved`].
@@ -77,6 +79,8 @@ struct Put {
     head_bytes: u32,
     head: u64,
     tail: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 /// What was found at start.
@@ -339,6 +343,7 @@ impl From<&Saved> for Put {
             head_bytes: saved.progress.anchor.head_bytes,
             head: saved.progress.anchor.head,
             tail: saved.progress.anchor.tail,
+            cursor: saved.cursor.clone(),
         }
     }
 }
@@ -355,6 +360,7 @@ impl TryFrom<Put> for Saved {
             inode: Inode { device: put.device, number: put.inode, birth_ns: put.birth_ns },
             generation: put.generation,
             progress: Progress { offset: put.offset, anchor },
+            cursor: put.cursor,
         })
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Control {
     Leave { stream: StreamId, end: u64, reason: &'static str },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
+    /// An entry of something that is no file, as it is to be written.
+    Keep(Saved),
     /// An entry of the checkpoint that belongs to no file any more.
     Forget(Key),
 }
@@ -51,7 +53,7 @@ struct Commit {
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
     forgets: Vec<Key>,
-    /// Entries of files that are followed no longer, not yet written.
+    /// Entries of files that are followed no longer and of what is no file, not yet written.
     rested: Vec<Saved>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
     is_owing: bool,
@@ -112,6 +114,10 @@ impl Commit {
             Control::Rest { stream } => {
                 self.ledger.close(stream);
                 self.rested.extend(self.files.remove(&stream).map(|file| file.saved));
+            }
+            Control::Keep(saved) => {
+                self.rested.retain(|other| other.key() != saved.key()); // A later one says it all.
+                self.rested.push(saved);
             }
             Control::Forget(key) => self.forgets.push(key),
         }
@@ -227,8 +233,15 @@ mod tests {
         let source = Arc::new(Source::new(STREAM, input, path, Incarnation(1), 0));
         let progress = Progress { offset: 0, anchor: Anchor::default() };
         let inode = Inode { device: 1, number: 2, birth_ns: None };
-        let saved =
-            Saved { input: "i".into(), incarnation: Incarnation(1), path: "/a".into(), inode, generation: 0, progress };
+        let saved = Saved {
+            input: "i".into(),
+            incarnation: Incarnation(1),
+            path: "/a".into(),
+            inode,
+            generation: 0,
+            progress,
+            cursor: None,
+        };
         let card = Arc::new(Card::new("/a".into(), inode));
         let open = Control::Open { saved, source: source.clone(), epoch: 0, card };
         control.send(open).await.expect("is open");

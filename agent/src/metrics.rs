@@ -41,6 +41,14 @@ pub struct AgentMetrics {
     pub truncated: IntCounter,
     /// Bytes known to be lost before they were read, by reason.
     pub lost_bytes: IntCounterVec,
+    /// Records taken from a sender and lost, by reason.
+    pub lost_events: IntCounterVec,
+    /// Messages that could not be read and are shipped as they are, by reason.
+    pub unparsed: IntCounterVec,
+    /// Connections open now.
+    pub connections: IntGauge,
+    /// Starts of the program that reads the journal, by result.
+    pub journal_starts: IntCounterVec,
     /// Files open now.
     pub open_files: IntGauge,
     /// Files removed after their last byte was acknowledged.
@@ -83,6 +91,10 @@ impl AgentMetrics {
             bytes_in_flight: gauge("bytes_in_flight", "Bytes of files between reading and acknowledgement."),
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
+            lost_events: counters("events_lost_total", "Records taken from a sender and lost.", "reason"),
+            unparsed: counters("messages_unparsed_total", "Messages shipped as they are, unread.", "reason"),
+            connections: gauge("connections", "Connections of syslog senders open now."),
+            journal_starts: counters("journalctl_starts_total", "Starts of journalctl.", "result"),
             open_files: gauge("files_open", "Files open now."),
             removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),

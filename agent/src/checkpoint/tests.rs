@@ -10,6 +10,7 @@ fn saved(n: u64, offset: u64) -> Saved {
         inode: Inode { device: 1, number: n, birth_ns: Some(5) },
         generation: 0,
         progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
+        cursor: None,
     }
 }
 

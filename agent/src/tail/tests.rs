@@ -43,17 +43,26 @@ impl Bench {
         let yaml = format!("[{{id: a, type: file, paths: ['{}/a.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let checked = inputs(&configs).expect("valid");
+        let (checked_files, _) = crate::config::parted(checked.clone());
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
         let drain_timeout = Duration::from_secs(5);
-        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone(), drain_timeout };
-        let inputs = Arc::new(checked);
+        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked, drain_timeout };
+        let inputs = Arc::new(checked_files);
         let (listings, listings_rx) = mpsc::channel(1);
         let (control, control_rx) = mpsc::channel(64);
         let (ledger, entries) = mpsc::unbounded_channel();
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
         let (trigger, stop) = Stop::new();
-        let wires = Wires { listings: listings_rx, touched: Touched::default(), rewinds, control, ledger, output };
+        let wires = Wires {
+            listings: listings_rx,
+            touched: Touched::default(),
+            rewinds,
+            control,
+            ledger,
+            output,
+            budget: Budget::new(1 << 30),
+        };
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
