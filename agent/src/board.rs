@@ -16,6 +16,42 @@ pub struct Board {
     cards: Arc<Mutex<BTreeMap<StreamId, Arc<Card>>>>,
     /// When reading began to wait for memory, milliseconds since 1970; 0: it does not wait.
     waiting_since_ms: Arc<AtomicI64>,
+    plates: Arc<Mutex<Vec<Arc<Plate>>>>,
+}
+
+/// One input that is no file.
+#[derive(Debug)]
+pub(crate) struct Plate {
+    input: String,
+    kind: &'static str,
+    listen: Option<String>,
+    read_events: AtomicU64,
+    read_bytes: AtomicU64,
+    acknowledged_events: AtomicU64,
+    lost_events: AtomicU64,
+    is_waiting: AtomicBool,
+    problem: Mutex<Option<String>>,
+}
+
+/// An input that is no file, as the board shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownInput {
+    /// Its id.
+    pub input: String,
+    /// `stdin`, `syslog` or `journald`.
+    pub kind: &'static str,
+    /// Where it listens: an address with its port, or a path.
+    pub listen: Option<String>,
+    /// Records read.
+    pub read_events: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Records acknowledged.
+    pub acknowledged_events: u64,
+    /// Records that were taken and could not be kept.
+    pub lost_events: u64,
+    /// Why nothing is read; empty if that is not so.
+    pub waits_for: Vec<String>,
 }
 
 /// One followed file.
@@ -81,6 +117,19 @@ impl Board {
         shown
     }
 
+    /// The inputs that are no files, in the order in which they were opened.
+    pub fn inputs(&self) -> Vec<ShownInput> {
+        self.plates.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|plate| plate.shown()).collect()
+    }
+
+    pub(crate) fn put_up(&self, plate: Arc<Plate>) {
+        self.plates.lock().unwrap_or_else(PoisonError::into_inner).push(plate);
+    }
+
+    pub(crate) fn take_off(&self, plate: &Arc<Plate>) {
+        self.plates.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, plate));
+    }
+
     /// Shows the card of a file of `input`.
     pub(crate) fn put(&self, stream: StreamId, input: &str, generation: u32, card: Arc<Card>) {
         card.names.set((input.to_owned(), generation)).ok(); // A card is put up once.
@@ -102,6 +151,69 @@ impl Board {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamId, Arc<Card>>> {
         self.cards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plate {
+    pub(crate) fn new(input: &str, kind: &'static str, listen: Option<String>) -> Self {
+        Self {
+            input: input.to_owned(),
+            kind,
+            listen,
+            read_events: AtomicU64::new(0),
+            read_bytes: AtomicU64::new(0),
+            acknowledged_events: AtomicU64::new(0),
+            lost_events: AtomicU64::new(0),
+            is_waiting: AtomicBool::new(false),
+            problem: Mutex::new(None),
+        }
+    }
+
+    /// Id of the input.
+    pub(crate) fn input(&self) -> &str {
+        &self.input
+    }
+
+    pub(crate) fn read(&self, events: u64, bytes: u64) {
+        self.read_events.fetch_add(events, Ordering::Relaxed);
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn acknowledged(&self, events: u64) {
+        self.acknowledged_events.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost(&self, events: u64) {
+        self.lost_events.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Reading waits for memory, or no longer does.
+    pub(crate) fn waits(&self, is_waiting: bool) {
+        self.is_waiting.store(is_waiting, Ordering::Relaxed);
+    }
+
+    /// Why nothing can be read; `None`: it can.
+    pub(crate) fn problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn shown(&self) -> ShownInput {
+        let mut waits_for: Vec<_> =
+            self.problem.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        if self.is_waiting.load(Ordering::Relaxed) {
+            waits_for.push("memory: all of it is in flight to the output".into());
+        }
+        let told = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        ShownInput {
+            input: self.input.clone(),
+            kind: self.kind,
+            listen: self.listen.clone(),
+            read_events: told(&self.read_events),
+            read_bytes: told(&self.read_bytes),
+            acknowledged_events: told(&self.acknowledged_events),
+            lost_events: told(&self.lost_events),
+            waits_for,
+        }
     }
 }
 

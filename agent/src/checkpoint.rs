@@ -45,6 +45,8 @@ pub(crate) struct Saved {
     pub(crate) progress: Progress,
     /// Offsets behind `progress` at which what was open was finished by time: a second reading finishes it there too.
     pub(crate) cuts: Vec<u64>,
+    /// Of a journal: its last entry that is settled. Then there is no file.
+    pub(crate) cursor: Option<String>,
 }
 
 /// Names a [`Saved`].
@@ -86,6 +88,8 @@ pub(crate) struct Put {
     tail: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cuts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 /// What was found at start.
@@ -367,6 +371,7 @@ impl From<&Saved> for Put {
             head: saved.progress.anchor.head,
             tail: saved.progress.anchor.tail,
             cuts: saved.cuts.clone(),
+            cursor: saved.cursor.clone(),
         }
     }
 }
@@ -384,6 +389,7 @@ impl TryFrom<Put> for Saved {
             generation: put.generation,
             progress: Progress { offset: put.offset, anchor },
             cuts: put.cuts,
+            cursor: put.cursor,
         })
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Control {
     Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
+    /// An entry of something that is no file, as it is to be written.
+    Keep(Saved),
     /// An entry of the checkpoint that belongs to no file any more.
     Forget(Key),
 }
@@ -57,7 +59,7 @@ struct Commit {
     forgets: Vec<Key>,
     /// Cuts that wait to be made durable.
     cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
-    /// Entries of files that are followed no longer, not yet written.
+    /// Entries of files that are followed no longer and of what is no file, not yet written.
     rested: Vec<Saved>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
     is_owing: bool,
@@ -135,6 +137,10 @@ impl Commit {
             Control::Rest { stream } => {
                 self.ledger.close(stream);
                 self.rested.extend(self.files.remove(&stream).map(|file| file.saved));
+            }
+            Control::Keep(saved) => {
+                self.rested.retain(|other| other.key() != saved.key()); // A later one says it all.
+                self.rested.push(saved);
             }
             Control::Forget(key) => self.forgets.push(key),
         }
@@ -271,6 +277,7 @@ mod tests {
             generation: 0,
             progress,
             cuts: vec![],
+            cursor: None,
         };
         let card = Arc::new(Card::new("/a".into(), inode));
         let open = Control::Open { saved, source: source.clone(), epoch: 0, card, written: None };
@@ -314,7 +321,7 @@ mod tests {
         let inode = Inode { device: 1, number: 3, birth_ns: None };
         let progress = Progress { offset: 7, anchor: Anchor::default() };
         let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
-        let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![] };
+        let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![], cursor: None };
         let (source, card) = (bench.source.clone(), Arc::new(Card::new("/b".into(), inode)));
         let open = Control::Open { saved, source, epoch: 0, card, written: Some(written) };
         bench.control.send(open).await.expect("is open");

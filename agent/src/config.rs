@@ -1,17 +1,25 @@
 //! What `agent.yaml` says of inputs, and what is used of it: globs compiled, fields rendered, once, at start.
 
+mod stream;
+mod written;
+
+pub(crate) use stream::{JournaldInput, Listen, StreamKind, SyslogInput};
+pub use stream::{Protocol, StreamInput};
+
 use crate::assemble::Recipe;
 use crate::decode::{DecodeConfig, Decoder, Encoding, InvalidBytes, LineTerminator, OnLongLine};
 use crate::follow::Links;
 use crate::parse::{ParserConfig, Plan};
+use crate::stream::{Format, Framing};
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use service::load::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use written::{Recorder, Written};
 
 /// Where a file that was there at the very first start is read from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -30,18 +38,25 @@ pub enum Start {
 pub enum InputKind {
     /// Log files found by globs.
     File,
+    /// The program's own standard input.
+    Stdin,
+    /// Messages that other programs and hosts send.
+    Syslog,
+    /// Entries of systemd's journal.
+    Journald,
 }
 
-/// One input. YAML: an entry of `inputs`.
+/// One input. YAML: an entry of `inputs`. Which keys it may have depends on its `type`: `inputs` checks it.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct InputConfig {
     /// Unique name. Required: the checkpoint knows a file by input and incarnation.
     pub id: String,
-    /// `file`.
+    /// `file`, `stdin`, `syslog` or `journald`.
     #[serde(rename = "type")]
     pub kind: InputKind,
-    /// Globs with `*`, `?`, `[a-z]`, `{a,b}` and `**`; absolute.
+    /// Globs with `*`, `?`, `[a-z]`, `{a,b}` and `**`; absolute. Required for files.
+    #[serde(default)]
     pub paths: Vec<String>,
     /// Globs of files to leave out, applied after `paths`. Default: none.
     #[serde(default)]
@@ -113,6 +128,85 @@ pub struct InputConfig {
     /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,
+
+    /// syslog: `udp`, `tcp`, `unix_dgram` or `unix_stream`. Required.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// syslog: address and port, or the path of a unix socket. Required.
+    #[serde(default)]
+    pub listen: Option<String>,
+    /// syslog: mode of a unix socket, octal. Default `0660`.
+    #[serde(default = "mode")]
+    pub mode: String,
+    /// syslog over connections: `auto`, `octet_counting` or `newline`. Default `auto`.
+    #[serde(default)]
+    pub framing: Framing,
+    /// syslog: `auto`, `rfc3164`, `rfc5424` or `raw`. Default `auto`.
+    #[serde(default)]
+    pub format: Format,
+    /// syslog: zone of times that name none (RFC 3164). Default: the host's.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// syslog: longest message that is shipped whole; a longer one is cut, flagged and counted. Default 64 KiB.
+    #[serde(default = "max_message_size")]
+    pub max_message_size: ByteSize,
+    /// syslog: connections at once; the next ones wait. Default 1024.
+    #[serde(default = "max_connections")]
+    pub max_connections: usize,
+    /// syslog: a connection over which nothing came for so long is closed. Default `5m`.
+    #[serde(default = "idle_timeout", with = "service::load::duration")]
+    pub idle_timeout: Duration,
+
+    /// journald: the program that reads the journal. Default `journalctl`, looked for in `PATH`.
+    #[serde(default = "journalctl")]
+    pub journalctl: PathBuf,
+    /// journald: only entries of these units. Default: all.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// journald: only entries of these programs (`SYSLOG_IDENTIFIER`). Default: all.
+    #[serde(default)]
+    pub identifiers: Vec<String>,
+    /// journald: only entries as severe as this, or a range (`warning`, `0..4`). Default: all.
+    #[serde(default)]
+    pub severity: Option<String>,
+    /// journald: only entries with these fields, as `journalctl` takes them (`_TRANSPORT=kernel`). Default: all.
+    #[serde(default, rename = "match")]
+    pub matches: Vec<String>,
+    /// journald: the first start reads from here on, as `journalctl --since` takes it. Default: see `start`.
+    #[serde(default)]
+    pub since: Option<String>,
+
+    /// The keys that were written.
+    #[serde(skip)]
+    pub(crate) written: Written,
+}
+
+impl<'de> Deserialize<'de> for InputConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut written = Written::default();
+        let config = Self::deserialize(Recorder { inner: deserializer, written: &mut written })?; // The derived one.
+        Ok(Self { written, ..config })
+    }
+}
+
+fn mode() -> String {
+    "0660".into()
+}
+
+fn max_message_size() -> ByteSize {
+    ByteSize(64 * 1024)
+}
+
+fn max_connections() -> usize {
+    1024
+}
+
+fn idle_timeout() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+fn journalctl() -> PathBuf {
+    "journalctl".into()
 }
 
 fn scan_interval() -> Duration {
@@ -141,12 +235,48 @@ pub struct AgentConfig {
     /// Bytes in flight between file and acknowledgement.
     pub memory: usize,
     /// The inputs, checked.
-    pub inputs: Vec<FileInput>,
+    pub inputs: Vec<CheckedInput>,
     /// Longest time for what inputs with `read_until_eof` still read after a stop.
     pub drain_timeout: Duration,
 }
 
 /// An input in the form that is used.
+#[derive(Debug, Clone)]
+pub enum CheckedInput {
+    /// Log files.
+    File(Box<FileInput>),
+    /// Anything else.
+    Stream(StreamInput),
+}
+
+impl CheckedInput {
+    /// What its records share.
+    pub fn shared(&self) -> &Arc<Input> {
+        match self {
+            Self::File(input) => &input.shared,
+            Self::Stream(input) => &input.shared,
+        }
+    }
+
+    /// True if it reads the program's standard input, which only one can.
+    pub fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stream(StreamInput { kind: StreamKind::Stdin { .. }, .. }))
+    }
+}
+
+/// Those that are files, and the others.
+pub(crate) fn parted(inputs: Vec<CheckedInput>) -> (Vec<FileInput>, Vec<StreamInput>) {
+    let (mut files, mut streams) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            CheckedInput::File(input) => files.push(*input),
+            CheckedInput::Stream(input) => streams.push(input),
+        }
+    }
+    (files, streams)
+}
+
+/// A file input in the form that is used.
 #[derive(Debug, Clone)]
 pub struct FileInput {
     /// What its records share.
@@ -204,7 +334,7 @@ const LINE_BYTES: std::ops::RangeInclusive<u64> = 64..=64 * 1024 * 1024;
 ///
 /// Errors: an id that is empty or used twice, a path that is not absolute, a glob that does not compile, a
 /// line limit out of bounds; each names the input.
-pub fn inputs(configs: &[InputConfig]) -> anyhow::Result<Vec<FileInput>> {
+pub fn inputs(configs: &[InputConfig]) -> anyhow::Result<Vec<CheckedInput>> {
     let mut ids = BTreeSet::new();
     for (index, input) in configs.iter().enumerate() {
         if input.id.is_empty() {
@@ -217,10 +347,8 @@ pub fn inputs(configs: &[InputConfig]) -> anyhow::Result<Vec<FileInput>> {
     configs.iter().map(|config| compile(config).with_context(|| format!("input {:?}", config.id))).collect()
 }
 
-fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
-    if config.paths.is_empty() {
-        bail!("paths: at least one glob is needed");
-    }
+fn compile(config: &InputConfig) -> anyhow::Result<CheckedInput> {
+    stream::check_keys(config)?;
     if !LINE_BYTES.contains(&config.line_bytes_max.0) {
         bail!(
             "line_bytes_max: {} bytes is not between {} and {}",
@@ -228,6 +356,29 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
             LINE_BYTES.start(),
             LINE_BYTES.end()
         );
+    }
+    let shared = Arc::new(Input {
+        id: config.id.clone(),
+        kind: match config.kind {
+            InputKind::File => "filestream",
+            InputKind::Stdin => "stdin",
+            InputKind::Syslog => "syslog",
+            InputKind::Journald => "journald",
+        },
+        pipeline: config.pipeline.clone(),
+        fields: render_fields(&config.fields)?,
+        tags: config.tags.clone(),
+        priority: config.priority,
+    });
+    Ok(match config.kind {
+        InputKind::File => CheckedInput::File(Box::new(compile_file(config, shared)?)),
+        _ => CheckedInput::Stream(stream::compile(config, shared)?),
+    })
+}
+
+fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<FileInput> {
+    if config.paths.is_empty() {
+        bail!("paths: at least one glob is needed");
     }
     if config.scan_interval < Duration::from_millis(10) {
         bail!("scan_interval: {:?} is below 10 ms", config.scan_interval);
@@ -256,16 +407,8 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
         invalid_bytes: config.invalid_bytes,
         line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
     };
-    let shared = Input {
-        id: config.id.clone(),
-        kind: "filestream",
-        pipeline: config.pipeline.clone(),
-        fields: render_fields(&config.fields)?,
-        tags: config.tags.clone(),
-        priority: config.priority,
-    };
     Ok(FileInput {
-        shared: Arc::new(shared),
+        shared,
         globs,
         exclude: exclude.build()?,
         start: config.start,
@@ -315,13 +458,74 @@ fn render_fields(fields: &BTreeMap<String, serde_json::Value>) -> anyhow::Result
     Ok(format!("\"fields\":{}", serde_json::Value::Object(root)))
 }
 
+/// The file inputs of a test's YAML.
+#[cfg(test)]
+pub(crate) fn files_of(yaml: &str) -> Vec<FileInput> {
+    let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), yaml).expect("valid");
+    parted(inputs(&configs).expect("valid")).0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(yaml: &str) -> anyhow::Result<Vec<FileInput>> {
+    fn load_all(yaml: &str) -> anyhow::Result<(Vec<FileInput>, Vec<StreamInput>)> {
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), yaml)?;
-        inputs(&configs)
+        inputs(&configs).map(parted)
+    }
+
+    fn load(yaml: &str) -> anyhow::Result<Vec<FileInput>> {
+        load_all(yaml).map(|(files, _)| files)
+    }
+
+    #[test]
+    fn each_kind_has_its_own_keys() {
+        let yaml = "[{id: a, type: stdin}, {id: b, type: syslog, protocol: udp, listen: '127.0.0.1:0'}, \
+            {id: c, type: syslog, protocol: unix_stream, listen: /run/x, mode: '0600', framing: newline}, \
+            {id: d, type: journald, units: [a.service], severity: warning, match: [_TRANSPORT=kernel]}]";
+        let streams = load_all(yaml).expect("is accepted").1;
+        let StreamKind::Syslog(syslog) = &streams[2].kind else { panic!("a syslog input") };
+        assert_eq!(syslog.listen, Listen::UnixStream { path: "/run/x".into(), mode: 0o600 });
+        let StreamKind::Journald(journald) = &streams[3].kind else { panic!("a journald input") };
+        assert_eq!(journald.filters, ["--unit=a.service", "--priority=warning", "_TRANSPORT=kernel"]);
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_refused_with_both_named() {
+        refuse(
+            "[{id: a, type: stdin, paths: [/a]}]",
+            "paths: an input of type stdin has no such key; it belongs to type file",
+        );
+        refuse(
+            "[{id: a, type: file, paths: [/a], framing: auto}]",
+            "framing: an input of type file has no such key; it belongs to type syslog",
+        );
+        refuse("[{id: a, type: syslog, scan_interval: 1s}]", "type syslog has no such key");
+        refuse("[{id: a, type: syslog, start: end}]", "it belongs to type file and journald");
+        refuse("[{id: a, type: journald, listen: /x}]", "type journald has no such key; it belongs to type syslog");
+        refuse("[{id: a, type: stdin, strange: 1}]", "unknown field `strange`");
+    }
+
+    #[test]
+    fn what_a_stream_cannot_do_is_refused() {
+        refuse("[{id: a, type: syslog, listen: /x}]", "protocol: it must be");
+        refuse("[{id: a, type: syslog, protocol: udp}]", "listen: it must be set");
+        refuse("[{id: a, type: syslog, protocol: udp, listen: /x}]", "not an IP address and a port");
+        refuse("[{id: a, type: syslog, protocol: unix_dgram, listen: '127.0.0.1:5'}]", "not an absolute path");
+        refuse("[{id: a, type: syslog, protocol: unix_dgram, listen: /x, mode: rw}]", "mode: \"rw\" is not octal");
+        refuse("[{id: a, type: syslog, protocol: udp, listen: '127.0.0.1:5', mode: '0600'}]", "mode: only");
+        refuse("[{id: a, type: syslog, protocol: udp, listen: '127.0.0.1:5', framing: auto}]", "framing: a datagram");
+        refuse("[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', timezone: Mars}]", "timezone: \"Mars\"");
+        refuse(
+            "[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', max_message_size: 5}]",
+            "max_message_size: 5 bytes",
+        );
+        refuse(
+            "[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', max_connections: 0}]",
+            "max_connections: 0",
+        );
+        refuse("[{id: a, type: journald, match: [--file=/etc/shadow]}]", "is not FIELD=value");
+        refuse("[{id: a, type: journald, since: yesterday, start: end}]", "since: start: end");
     }
 
     #[track_caller]

@@ -411,7 +411,7 @@ mod tests {
         let yaml =
             format!("[{{id: a, type: file, paths: ['{0}/{glob}'], exclude: ['{0}/out']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let listing = scan(&Arc::new(crate::config::inputs(&configs).expect("valid")));
+        let listing = scan(&Arc::new(crate::config::parted(crate::config::inputs(&configs).expect("valid")).0));
         let paths = listing.files.iter().map(|seen| seen.path.strip_prefix(folder.path()).expect("below").to_owned());
         let paths: Vec<_> = paths.collect();
         let glob = Glob::new(&format!("{}/{glob}", folder.path().display())).expect("compiles");

@@ -643,8 +643,7 @@ mod tests {
             fs::write(&path, content).expect("written");
             let (file, inode) = open(&path, Links::Refused).expect("opens");
             let yaml = "[{id: a, type: file, paths: [/a]}]";
-            let configs: Vec<crate::InputConfig> = service::load::parse_config(Path::new("a"), yaml).expect("valid");
-            let recipe = crate::inputs(&configs).expect("valid")[0].recipe.clone();
+            let recipe = crate::config::files_of(yaml)[0].recipe.clone();
             let place = Place { input: 0, path, recipe };
             let follow = Follow::new(file, place, inode, StreamId(1), service::clock::monotonic());
             Self { folder, follow }

@@ -48,6 +48,14 @@ pub struct AgentMetrics {
     pub pieces: IntCounter,
     /// Events that a parser could not read.
     pub unparsed: IntCounter,
+    /// Records taken from a sender and lost, by reason.
+    pub lost_events: IntCounterVec,
+    /// Messages that could not be read and are shipped as they are, by reason.
+    pub messages_unparsed: IntCounterVec,
+    /// Connections open now.
+    pub connections: IntGauge,
+    /// Starts of the program that reads the journal, by result.
+    pub journal_starts: IntCounterVec,
     /// Files open now.
     pub open_files: IntGauge,
     /// Files removed after their last byte was acknowledged.
@@ -93,6 +101,10 @@ impl AgentMetrics {
             invalid_bytes: counter("invalid_bytes_total", "Bytes that are no character of their file's encoding."),
             pieces: counter("line_pieces_total", "Pieces of lines that were split at line_bytes_max."),
             unparsed: counter("events_unparsed_total", "Events that a parser could not read, shipped as they are."),
+            lost_events: counters("events_lost_total", "Records taken from a sender and lost.", "reason"),
+            messages_unparsed: counters("messages_unparsed_total", "Messages shipped as they are, unread.", "reason"),
+            connections: gauge("connections", "Connections of syslog senders open now."),
+            journal_starts: counters("journalctl_starts_total", "Starts of journalctl.", "result"),
             open_files: gauge("files_open", "Files open now."),
             removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),

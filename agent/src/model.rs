@@ -11,7 +11,7 @@ mod writers;
 
 use crate::checkpoint::Saved;
 use crate::commit::Control;
-use crate::config::{AgentConfig, FileInput, InputConfig, inputs};
+use crate::config::{AgentConfig, CheckedInput, files_of};
 use crate::follow::{Links, open};
 use crate::identity::{Likeness, compare, incarnation};
 use audit::{Audit, Held, shown};
@@ -143,8 +143,7 @@ impl World {
         let state = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let state = state.expect("a temporary folder");
         let yaml = format!("[{{id: a, type: file, paths: ['{}/logs/**/*.log']}}]", root.display());
-        let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let mut inputs: Vec<FileInput> = inputs(&configs).expect("valid");
+        let mut inputs = files_of(&yaml);
         let input = &mut inputs[0];
         input.line_bytes_max = if rng.bool() { 64 } else { 512 * 1024 };
         input.harvester_limit = Some(rng.usize(1..4)).filter(|_| rng.u8(0..3) == 0);
@@ -158,7 +157,7 @@ impl World {
             name: "web-01".to_owned(),
             state_dir: state.path().to_owned(),
             memory,
-            inputs,
+            inputs: inputs.into_iter().map(|input| CheckedInput::File(Box::new(input))).collect(),
             drain_timeout: Duration::ZERO,
         };
         Self {
@@ -463,8 +462,8 @@ impl World {
     }
 
     fn check_delivered(&self) -> Result {
-        let is_held_open =
-            self.config.inputs[0].harvester_limit.is_none() && !self.config.inputs[0].close_inactive.is_zero();
+        let CheckedInput::File(input) = &self.config.inputs[0] else { return Err("the input is of files".to_owned()) };
+        let is_held_open = input.harvester_limit.is_none() && !input.close_inactive.is_zero();
         for (at, file) in self.disk.files.iter().enumerate() {
             let mut names = self.disk.names_of(at).peekable();
             let can_be_read = match self.followed.get(&at) {
@@ -515,8 +514,7 @@ fn is_known(path: &Path, saved: &Saved) -> bool {
     }
     if saved.progress.offset == 0 {
         let yaml = "[{id: a, type: file, paths: [/a]}]";
-        let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), yaml).expect("valid");
-        let decoder = &inputs(&configs).expect("valid")[0].recipe.decoder;
+        let decoder = &files_of(yaml)[0].recipe.decoder;
         let found = incarnation(&file, "web-01", &saved.inode, saved.generation, decoder);
         return found.ok().flatten() == Some(saved.incarnation);
     }

@@ -47,6 +47,7 @@ pub(crate) struct Wires {
     pub(crate) control: Sender<Control>,
     pub(crate) ledger: UnboundedSender<Entry>,
     pub(crate) output: Sender<Group>,
+    pub(crate) budget: Budget,
 }
 
 /// What the checkpoint knew at start.
@@ -65,10 +66,10 @@ pub(crate) async fn run(
     board: Board,
     stop: Stop,
 ) {
-    let Wires { mut listings, touched, mut rewinds, control, ledger, output } = wires;
+    let Wires { mut listings, touched, mut rewinds, control, ledger, output, budget } = wires;
     let drain_timeout = config.drain_timeout;
     let mut tail = Tail {
-        budget: Budget::new(config.memory),
+        budget,
         agent: config.name,
         handles: handles::Handles::new(inputs.iter().map(|input| input.harvester_limit).collect()),
         inputs,
@@ -329,6 +330,7 @@ impl Tail {
             generation: file.generation,
             progress: Progress { offset: file.offset, anchor: file.anchor() },
             cuts: file.cuts.clone(),
+            cursor: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! its start, and each such file is told with the reason.
 
 use crate::checkpoint::{Key, Saved, Store, load};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, FileInput, parted};
 use crate::discover::{Seen, find_inode, scan};
 use crate::filebeat::{self, Entry, Identity};
 use crate::follow::open;
@@ -133,6 +133,8 @@ type Place = (usize, u64);
 
 struct Plan<'c> {
     config: &'c AgentConfig,
+    /// Its inputs of files.
+    files: Arc<Vec<FileInput>>,
     how: TakeOver,
     /// What the globs find now.
     seen: Vec<Seen>,
@@ -154,9 +156,10 @@ struct Found {
 
 impl<'c> Plan<'c> {
     fn new(config: &'c AgentConfig, how: TakeOver, known: BTreeMap<Key, Saved>) -> Self {
-        let seen = scan(&Arc::new(config.inputs.clone())).files;
+        let files = Arc::new(parted(config.inputs.clone()).0);
+        let seen = scan(&files).files;
         let (fingerprints, taken, told, rows) = Default::default();
-        Self { config, how, seen, known, fingerprints, taken, told, rows }
+        Self { config, files, how, seen, known, fingerprints, taken, told, rows }
     }
 
     fn decide(&mut self, entry: &Entry) {
@@ -171,7 +174,7 @@ impl<'c> Plan<'c> {
         match self.find(entry) {
             Err(reason) => row.reason = reason,
             Ok(found) => {
-                row.input = Some(self.config.inputs[found.input].shared.id.clone());
+                row.input = Some(self.files[found.input].shared.id.clone());
                 row.path = found.path.display().to_string();
                 (row.outcome, row.reason) = self.judge(entry, &found, &mut row.size);
                 if row.outcome == Outcome::FromStart && !self.seen.iter().any(|seen| seen.path == found.path) {
@@ -215,7 +218,7 @@ impl<'c> Plan<'c> {
 
     /// A file that was renamed to where no glob looks: the agent reads such a one to its end, in the same folder.
     fn find_unlisted(&self, entry: &Entry, source: &Path) -> Result<Found, String> {
-        let inputs = self.config.inputs.iter().enumerate();
+        let inputs = self.files.iter().enumerate();
         let matching = inputs.filter(|(_, input)| input.is_match(source)).map(|(index, _)| index).collect();
         let (number, device) = match entry.identity {
             Identity::Native { inode, device } => (inode, Some(device)),
@@ -246,7 +249,7 @@ impl<'c> Plan<'c> {
     }
 
     fn only(&self, inputs: &BTreeSet<usize>) -> Result<usize, String> {
-        let ids: Vec<_> = inputs.iter().map(|&input| self.config.inputs[input].shared.id.as_str()).collect();
+        let ids: Vec<_> = inputs.iter().map(|&input| self.files[input].shared.id.as_str()).collect();
         match (inputs.first(), ids.len()) {
             (Some(&input), 1) => Ok(input),
             (Some(_), _) => Err(format!("several inputs match it ({}); let one leave it out", ids.join(", "))),
@@ -256,14 +259,14 @@ impl<'c> Plan<'c> {
 
     /// What becomes of the file, and why.
     fn judge(&mut self, entry: &Entry, found: &Found, size: &mut Option<u64>) -> (Outcome, String) {
-        let (file, inode) = match open(&found.path, self.config.inputs[found.input].links) {
+        let (file, inode) = match open(&found.path, self.files[found.input].links) {
             Ok(opened) => opened,
             Err(error) => return (Outcome::FromStart, format!("it cannot be opened now: {error}")),
         };
         *size = file.metadata().ok().map(|found| found.len());
         let place = (found.input, inode.number);
         self.told.insert(place);
-        let id = &self.config.inputs[found.input].shared.id;
+        let id = &self.files[found.input].shared.id;
         let is_same = |saved: &&Saved| saved.input == *id && saved.inode.may_be(&inode);
         if let Some(saved) = self.known.values().find(is_same) {
             return (Outcome::Kept, format!("the checkpoint knows it, at offset {}", saved.progress.offset));
@@ -317,9 +320,9 @@ impl<'c> Plan<'c> {
         if !matches!(read_span(file, offset - 1, 1).map_err(unreadable)?.as_deref(), Some(b"\n" | b"\r" | b"\0")) {
             return Err(format!("no line ends at offset {offset}: it was written anew, or is another file"));
         }
-        let made = incarnation(file, &self.config.name, &inode, 0, &self.config.inputs[found.input].recipe.decoder)
+        let made = incarnation(file, &self.config.name, &inode, 0, &self.files[found.input].recipe.decoder)
             .map_err(unreadable)?;
-        let input = &self.config.inputs[found.input];
+        let input = &self.files[found.input];
         let path = if input.is_match(Path::new(&entry.source)) {
             entry.source.clone() // As it was shipped so far.
         } else {
@@ -333,6 +336,7 @@ impl<'c> Plan<'c> {
             generation: 0,
             progress: Progress { offset, anchor: edges.anchor() },
             cuts: Vec::new(),
+            cursor: None,
         })
     }
 
@@ -340,7 +344,7 @@ impl<'c> Plan<'c> {
     fn look_at_unknown_files(&mut self) {
         for seen in &self.seen {
             let place = (seen.input, seen.inode.number);
-            let input = &self.config.inputs[seen.input].shared.id;
+            let input = &self.files[seen.input].shared.id;
             let is_known = |saved: &Saved| saved.input == *input && saved.inode.may_be(&seen.inode);
             if !self.told.insert(place) || self.known.values().any(is_known) {
                 continue;
@@ -368,7 +372,7 @@ impl<'c> Plan<'c> {
         }
         let (from, length) = self.how.fingerprint;
         for (at, seen) in self.seen.iter().enumerate() {
-            let Ok((file, _)) = open(&seen.path, self.config.inputs[seen.input].links) else { continue };
+            let Ok((file, _)) = open(&seen.path, self.files[seen.input].links) else { continue };
             let bytes = usize::try_from(seen.sighting.size.saturating_sub(from)).unwrap_or(usize::MAX).min(length);
             let Ok(Some(start)) = read_span(&file, from, bytes) else { continue };
             if bytes == length {

@@ -1,7 +1,7 @@
-//! `tailrace agent`: files → Kafka, until it is told to stop.
+//! `tailrace agent`: files and other inputs → Kafka, until it is told to stop or its standard input has ended.
 
 use crate::check::Unusable;
-use agent::{AgentConfig, AgentMetrics, Board, InputConfig};
+use agent::{AgentConfig, AgentMetrics, Board, Ended, InputConfig};
 use anyhow::Context as _;
 use serde::Deserialize;
 use service::health::Health;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Exit code when time ran out before everything in flight was acknowledged; it is read again after the next start.
+/// Exit code when time ran out before everything in flight was acknowledged. It is read again after the next start, if it can be.
 const UNFINISHED: u8 = 3;
 
-/// Follows log files and produces their lines to Kafka.
+/// Follows log files and other inputs and produces their lines to Kafka.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The configuration file (see deploy/agent.example.yaml).
@@ -121,6 +121,11 @@ fn files_page(board: Board) -> impl Fn(&str) -> String + Send + Sync + 'static {
     }
 }
 
+/// `/inputs`: the inputs that are no files, as JSON.
+fn inputs_page(board: Board) -> impl Fn(&str) -> String + Send + Sync + 'static {
+    move |_| serde_json::to_string(&board.inputs()).expect("inputs are texts and numbers")
+}
+
 fn host_name() -> anyhow::Result<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host name; set name")?;
     Ok(name.trim().to_owned())
@@ -136,7 +141,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let _inside = runtime.enter();
     let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
     let board = Board::default();
-    let pages = Pages::default().with("/files", files_page(board.clone()));
+    let pages = Pages::default().with("/files", files_page(board.clone())).with("/inputs", inputs_page(board.clone()));
     service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 
@@ -144,18 +149,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (output, shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
     let agent = agent::start(agent_config, output, agent_metrics.clone(), board, health.clone(), stop.clone())?;
     let (path, dir) = (options.config.clone(), file.inputs_dir.clone());
-    crate::reload::watch(path, dir, agent.reloader(), agent_metrics, health.clone(), stop)?;
+    crate::reload::watch(path, dir, agent.reloader(), agent_metrics, health.clone(), stop.clone())?;
     health.ready(true);
-    let drained = shipper.join();
-    agent.join();
-    Ok(match drained {
-        Drained::All => {
-            tracing::info!("drained");
-            ExitCode::SUCCESS
-        }
-        Drained::Some => {
-            tracing::error!("not drained in time; the rest is read again after the next start");
-            ExitCode::from(UNFINISHED)
-        }
-    })
+    // It ends when the shipper has taken or given back everything, so it is waited for first.
+    let left = agent.join();
+    if left.by_itself {
+        // Nothing is left in flight, or it is too late for it: the shipper may wait for Kafka for ever.
+        return Ok(finish(
+            left.ended == Ended::Delivered,
+            "standard input was not delivered in time; the rest is lost",
+        ));
+    }
+    let is_drained = shipper.join() == Drained::All;
+    if left.ended == Ended::Undelivered {
+        return Ok(finish(false, "not drained in time; what cannot be read again is lost"));
+    }
+    Ok(finish(is_drained, "not drained in time; the rest is read again after the next start"))
+}
+
+fn finish(is_drained: bool, otherwise: &str) -> ExitCode {
+    if is_drained {
+        tracing::info!("drained");
+        return ExitCode::SUCCESS;
+    }
+    tracing::error!("{otherwise}");
+    ExitCode::from(UNFINISHED)
 }

@@ -2,7 +2,7 @@
 
 use crate::agent::AgentFile;
 use crate::check::Unusable;
-use agent::{FileInput, InputConfig};
+use agent::{CheckedInput, InputConfig};
 use anyhow::Context as _;
 use serde::Deserialize;
 use service::load::{Placed, read_config};
@@ -26,8 +26,8 @@ struct FileSketch {
 /// All inputs of `file`, which was read from `path`, and of its `inputs_dir`.
 ///
 /// Errors: a file of the folder that cannot be read, an input that cannot be used, an id that is used twice (both places are
-/// named), no input at all.
-pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<FileInput>> {
+/// named), several that read standard input, no input at all.
+pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<CheckedInput>> {
     let sketch: FileSketch = read_config(path)?;
     let mut inputs = Inputs::default();
     inputs.add(path, &file.inputs, &sketch.inputs)?;
@@ -60,7 +60,7 @@ pub(crate) fn folder(dir: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
 
 #[derive(Default)]
 struct Inputs {
-    compiled: Vec<FileInput>,
+    compiled: Vec<CheckedInput>,
     places: BTreeMap<String, String>,
 }
 
@@ -74,7 +74,13 @@ impl Inputs {
                 return Err(Unusable::error(&what));
             }
             let compiled = agent::inputs(std::slice::from_ref(config));
-            self.compiled.extend(compiled.map_err(|error| Unusable::error(&format!("{place}: {error:#}")))?);
+            let compiled = compiled.map_err(|error| Unusable::error(&format!("{place}: {error:#}")))?;
+            let is_stdin = |input: &CheckedInput| input.is_stdin();
+            if compiled.iter().any(is_stdin) && self.compiled.iter().any(is_stdin) {
+                let what = format!("{place}: a second input of type stdin; there is only one standard input");
+                return Err(Unusable::error(&what));
+            }
+            self.compiled.extend(compiled);
         }
         Ok(())
     }
@@ -96,7 +102,7 @@ mod tests {
         fs::write(&path, text.replace("DIR", &dir)).expect("written");
         let read: Result<AgentFile, _> = read_config(&path);
         let inputs = read.map_err(anyhow::Error::from).and_then(|file| load(&path, &file));
-        let ids = inputs.map(|inputs| inputs.iter().map(|input| input.shared.id.clone()).collect());
+        let ids = inputs.map(|inputs| inputs.iter().map(|input| input.shared().id.clone()).collect());
         (folder, ids.map_err(|error| format!("{error:#}").replace(&dir, "DIR")))
     }
 
@@ -114,6 +120,12 @@ mod tests {
         let expected =
             "DIR/inputs.d/shop.yaml:2:7: the id \"a\" is also used at DIR/agent.yaml:4:10; ids must be unique";
         assert_eq!(error, Err(expected.into()));
+    }
+
+    #[test]
+    fn only_one_input_reads_standard_input() {
+        let (_folder, error) = loaded("inputs: [{id: a, type: stdin}]", "- {id: b, type: stdin}");
+        assert!(error.clone().is_err_and(|error| error.contains("shop.yaml:1:8: a second input")), "{error:?}");
     }
 
     #[test]

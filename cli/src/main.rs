@@ -30,7 +30,7 @@ const BAD_CONFIG: u8 = 2;
 /// ingest pipelines and writes documents. Start with `tailrace check -c FILE` and the examples in deploy/.
 ///
 /// Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong; 3 stopped before everything in
-/// flight was acknowledged (it is read again after the next start); 130 a second signal ended it at once.
+/// flight was acknowledged (it is read again after the next start, if it can be); 130 a second signal ended it at once.
 #[derive(Debug, Parser)]
 #[command(name = "tailrace", version = version(), propagate_version = true, arg_required_else_help = true)]
 struct Cli {

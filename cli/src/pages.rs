@@ -24,6 +24,14 @@ const FREE: [&str; 3] = ["inputs[].fields", "inputs[].parsers[]", "kafka.librdka
 /// The same values without any key that has a default.
 const AGENT_REQUIRED: &str = "\
     {inputs: [{id: nginx, type: file, paths: [/var/log/nginx/access.log*]}], kafka: {brokers: ['127.0.0.1:9092']}}";
+/// The entries that are offered with `# also:`, in the same way.
+const AGENT_ALSO_REQUIRED: [&str; 5] = [
+    "{id: pipe, type: stdin}",
+    "{id: network, type: syslog, protocol: tcp, listen: '127.0.0.1:5140'}",
+    "{id: datagrams, type: syslog, protocol: udp, listen: '127.0.0.1:5140'}",
+    "{id: local, type: syslog, protocol: unix_dgram, listen: /run/tailrace/log}",
+    "{id: journal, type: journald}",
+];
 const INDEXER_REQUIRED: &str = "\
     {kafka: {brokers: ['127.0.0.1:9092'], topics: [logs]}, elasticsearch: {hosts: ['http://127.0.0.1:9200']}}";
 
@@ -36,10 +44,41 @@ fn load<T: DeserializeOwned>(text: &str) -> T {
     parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The example as it stands, and once more for each `# or:`, with that line in the place of the key above it.
+/// The example without the entries that it offers with `# also:`, and once more with each of them.
+fn blocks(example: &str) -> Vec<String> {
+    let (mut plain, mut blocks) = (Vec::new(), Vec::<(usize, Vec<String>)>::new());
+    let mut inside = None;
+    for line in example.lines() {
+        let text = inside.and_then(|indent: &str| Some((indent, line.strip_prefix(indent)?.strip_prefix("# ")?)));
+        match (line.split_once("# also:"), text) {
+            (Some((indent, "")), _) => {
+                inside = Some(indent);
+                blocks.push((plain.len(), Vec::new()));
+            }
+            (_, Some((indent, text))) => {
+                let block = &mut blocks.last_mut().expect("inside of one").1;
+                assert!(!block.is_empty() || text.starts_with("- "), "`{line}` is no entry of a list");
+                block.push(format!("{indent}{text}"));
+            }
+            _ => {
+                inside = None;
+                plain.push(line.to_owned());
+            }
+        }
+    }
+    let with = |(at, block): &(usize, Vec<String>)| [&plain[..*at], block, &plain[*at..]].concat().join("\n");
+    std::iter::once(plain.join("\n")).chain(blocks.iter().map(with)).collect()
+}
+
+/// The example as it stands and with each entry that it offers; and each of these once more for each `# or:`.
+fn variants(example: &str) -> Vec<String> {
+    blocks(example).iter().flat_map(|text| with_others(text)).collect()
+}
+
+/// `example`, and once more for each `# or:`, with that line in the place of the key above it.
 ///
 /// Secrets refer to a variable that is set wherever tests run.
-fn variants(example: &str) -> Vec<String> {
+fn with_others(example: &str) -> Vec<String> {
     let lines: Vec<&str> = example.lines().collect();
     let mut variants = vec![example.to_owned()];
     for (at, line) in lines.iter().enumerate() {
@@ -88,7 +127,7 @@ fn insert(value: &mut Value, path: &str) {
     match (value, path.split_once('.').unwrap_or((path, ""))) {
         (Value::Object(members), ("", _)) => drop(members.insert(STRANGER.to_owned(), Value::Bool(true))),
         (Value::Object(members), (key, rest)) => match key.strip_suffix("[]") {
-            Some(list) => insert(&mut members[list][0], rest),
+            Some(list) => insert(&mut members[list][0], rest), // All entries are of one struct.
             None => insert(&mut members[key], rest),
         },
         (other, _) => panic!("{path}: a map is expected in {other}"),
@@ -136,7 +175,12 @@ fn every_key_of_the_indexer_stands_in_its_example() {
 
 #[test]
 fn the_defaults_in_the_examples_are_those_of_the_code() {
-    assert_eq!(format!("{:#?}", load::<AgentFile>(AGENT)), format!("{:#?}", load::<AgentFile>(AGENT_REQUIRED)));
+    let also = AGENT_ALSO_REQUIRED.map(|entry| AGENT_REQUIRED.replacen("}]", &format!("}}, {entry}]"), 1));
+    let blocks = blocks(AGENT);
+    assert_eq!(blocks.len(), 1 + also.len());
+    for (example, required) in blocks.iter().zip([AGENT_REQUIRED.to_owned()].iter().chain(&also)) {
+        assert_eq!(format!("{:#?}", load::<AgentFile>(example)), format!("{:#?}", load::<AgentFile>(required)));
+    }
     let (example, required) = (load::<IndexerConfig>(INDEXER), load::<IndexerConfig>(INDEXER_REQUIRED));
     assert_eq!(format!("{example:#?}"), format!("{required:#?}"));
 }
@@ -167,9 +211,12 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     let one_label = [&agent.acknowledged, &agent.filtered, &agent.dropped, &agent.dead_lettered, &agent.lost_bytes];
     let and_more = [&agent.incarnations, &agent.checkpoints, &shipper.failed, &shipper.client_errors];
     let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.reloads];
+    let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
     let and_others = [&indexer.pipeline_failures, &indexer.commits];
-    for counters in one_label.iter().chain(&and_more).chain(&in_bytes).chain(&of_indexer).chain(&and_others) {
+    for counters in
+        one_label.iter().chain(&and_more).chain(&in_bytes).chain(&of_streams).chain(&of_indexer).chain(&and_others)
+    {
         counters.with_label_values(&["x"]).inc();
     }
     indexer.lag.with_label_values(&["x", "0"]).set(0);

@@ -2,7 +2,7 @@
 
 use crate::agent::AgentFile;
 use crate::inputs;
-use agent::{AgentMetrics, FileInput, Reloader};
+use agent::{AgentMetrics, CheckedInput, Reloader};
 use anyhow::Context as _;
 use service::health::Health;
 use service::stop::Stop;
@@ -54,12 +54,12 @@ fn sighting(dir: Option<&Path>) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     seen.collect()
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<FileInput>> {
+fn read(path: &Path) -> anyhow::Result<Vec<CheckedInput>> {
     let file: AgentFile = service::load::read_config(path)?;
     inputs::load(path, &file)
 }
 
-fn take(inputs: anyhow::Result<Vec<FileInput>>, reloader: &Reloader, metrics: &AgentMetrics, health: &Health) {
+fn take(inputs: anyhow::Result<Vec<CheckedInput>>, reloader: &Reloader, metrics: &AgentMetrics, health: &Health) {
     match inputs {
         Ok(inputs) => {
             reloader.reload(inputs);

@@ -138,8 +138,12 @@ fn envelope(group: &Group, host: &str) -> Envelope {
     if !input.tags.is_empty() {
         middle.push(b']');
     }
-    member(b",\"log\":{\"file\":{\"path\":", &source.path, &mut middle);
-    middle.extend_from_slice(b"},\"offset\":");
+    if source.path.is_empty() {
+        middle.extend_from_slice(b",\"log\":{\"offset\":"); // No file.
+    } else {
+        member(b",\"log\":{\"file\":{\"path\":", &source.path, &mut middle);
+        middle.extend_from_slice(b"},\"offset\":");
+    }
     Envelope { head, time, middle }
 }
 

@@ -49,6 +49,7 @@ impl Template {
             key.push_str(match part {
                 Part::Literal(text) => text,
                 Part::HostName => host,
+                Part::FilePath if source.path.is_empty() => &input.id, // No file: order is kept per input.
                 Part::FilePath => &source.path,
                 Part::InputId => &input.id,
             });
@@ -69,6 +70,15 @@ mod tests {
         let mut key = "old".to_owned();
         Template::new(template).expect("parses").render("web-01", &source, &mut key);
         assert_eq!(key, expected);
+    }
+
+    #[test]
+    fn without_a_file_the_inputs_name_stands_in_its_place() {
+        let input = Arc::new(Input { id: "net".into(), ..Input::default() });
+        let source = Source::new(StreamId(1), input, String::new(), Incarnation(1), 0);
+        let mut key = String::new();
+        Template::new("{host.name}/{log.file.path}").expect("parses").render("web-01", &source, &mut key);
+        assert_eq!(key, "web-01/net");
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use crate::board::Board;
 use crate::checkpoint::{Loaded, Store};
 use crate::commit::{self, Control};
-use crate::config::{AgentConfig, FileInput};
+use crate::config::{AgentConfig, FileInput, parted};
 use crate::discover::{Listing, Touched, scan};
 use crate::metrics::AgentMetrics;
 use crate::tail;
-use event::Group;
+use event::{Budget, Group};
 use service::health::Health;
 use service::metrics::Registry;
 use service::stop::{Stop, Trigger};
@@ -81,9 +81,17 @@ impl Process {
         let (trigger, stop) = Stop::new();
         let metrics = AgentMetrics::new(&Registry::default());
         let touched = Touched::default();
-        let wires =
-            tail::Wires { listings: listings_rx, touched: touched.clone(), rewinds, control: told_tx, ledger, output };
-        let inputs = Arc::new(config.inputs.clone());
+        let budget = Budget::new(config.memory);
+        let wires = tail::Wires {
+            listings: listings_rx,
+            touched: touched.clone(),
+            rewinds,
+            control: told_tx,
+            ledger,
+            output,
+            budget,
+        };
+        let inputs = Arc::new(parted(config.inputs.clone()).0);
         let commit = Stage::new(commit::run(store, control_rx, entries, rewinds_tx, metrics.clone(), Health::new()));
         let tail = Stage::new(tail::run(config, inputs.clone(), known, wires, metrics.clone(), Board::default(), stop));
         (

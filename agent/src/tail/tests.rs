@@ -1,7 +1,7 @@
 //! Listings in, groups out, over real files: a rename must cost no line.
 
 use super::*;
-use crate::config::{InputConfig, inputs};
+use crate::config::{CheckedInput, InputConfig, inputs};
 use crate::discover::scan;
 use crate::follow::{Links, open};
 use event::Incarnation;
@@ -51,11 +51,14 @@ impl Bench {
         let yaml = format!("[{{id: a, type: file, paths: ['{}/*.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let mut checked = inputs(&configs).expect("valid");
-        option(&mut checked[0]);
+        if let CheckedInput::File(input) = &mut checked[0] {
+            option(input);
+        }
+        let (checked_files, _) = crate::config::parted(checked.clone());
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
         let drain_timeout = Duration::from_secs(5);
-        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked.clone(), drain_timeout };
-        let inputs = Arc::new(checked);
+        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked, drain_timeout };
+        let inputs = Arc::new(checked_files);
         let (listings, listings_rx) = mpsc::channel(1);
         let (control, mut control_rx) = mpsc::channel(64);
         let (told, told_rx) = mpsc::channel(64);
@@ -71,7 +74,15 @@ impl Bench {
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
         let (trigger, stop) = Stop::new();
-        let wires = Wires { listings: listings_rx, touched: Touched::default(), rewinds, control, ledger, output };
+        let wires = Wires {
+            listings: listings_rx,
+            touched: Touched::default(),
+            rewinds,
+            control,
+            ledger,
+            output,
+            budget: Budget::new(1 << 30),
+        };
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
@@ -256,7 +267,8 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
     let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
     let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
     let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
-    let saved = Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress, cuts: vec![] };
+    let saved =
+        Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress, cuts: vec![], cursor: None };
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
     bench.list().await;

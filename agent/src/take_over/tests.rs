@@ -170,7 +170,9 @@ fn the_incarnation_is_the_one_that_the_agent_would_have_made() {
     let taken: Vec<_> = load(&scene.config().state_dir).expect("readable").files.into_keys().collect();
     let mut fresh = scene.config();
     fresh.state_dir = scene.folder.path().join("fresh");
-    fresh.inputs[0].start = crate::Start::Beginning;
+    if let crate::CheckedInput::File(input) = &mut fresh.inputs[0] {
+        input.start = crate::Start::Beginning;
+    }
     let state_dir = fresh.state_dir.clone();
     assert_eq!(scene.ship(fresh, 100).len(), 100);
     assert_eq!(load(&state_dir).expect("readable").files.into_keys().collect::<Vec<_>>(), taken);

@@ -27,7 +27,7 @@ pub struct Running {
 }
 
 /// Inputs from YAML, in which `DIR` is `folder`.
-pub fn checked(folder: &Path, yaml: &str) -> Vec<agent::FileInput> {
+pub fn checked(folder: &Path, yaml: &str) -> Vec<agent::CheckedInput> {
     let yaml = yaml.replace("DIR", &folder.display().to_string());
     let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
     inputs(&configs).expect("valid")
