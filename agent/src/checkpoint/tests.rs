@@ -403,3 +403,18 @@ fn a_checkpoint_of_version_1_stays_readable() {
     let first = Saved { inode: Inode { device: 1, number: 1, birth_ns: None }, generation: 2, ..saved(1, 4_096) };
     assert_eq!(loaded.files.values().collect::<Vec<_>>(), [&first, &saved(3, 30)]);
 }
+
+#[test]
+fn a_journals_cursor_is_remembered_and_an_entry_without_one_is_read() {
+    let folder = folder();
+    let (mut store, _) = Store::open(folder.path()).expect("opens");
+    let (file, journal) = (saved(1, 10), Saved { cursor: Some("s=1;i=2".into()), ..saved(2, 0) });
+    store.flush(&[file.clone(), journal.clone()], &[]).expect("flushes");
+    let loaded = load(folder.path()).expect("readable");
+    assert_eq!(loaded.files.into_values().collect::<Vec<_>>(), [file.clone(), journal]);
+    // A file's entry is what it was before there were cursors, byte for byte.
+    let text = serde_json::to_string(&Line::Put(Put::from(&file))).expect("is JSON");
+    assert!(!text.contains("cursor"), "{text}");
+    let Line::Put(put) = serde_json::from_str(&text).expect("is read") else { panic!("an entry of a file") };
+    assert_eq!(Saved::try_from(put), Ok(file));
+}

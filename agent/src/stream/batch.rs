@@ -109,6 +109,7 @@ impl Mouth {
             return true;
         }
         let (cost, bytes, events) = (batch.cost(), batch.bytes, batch.records.len());
+        let can_be_read_again = batch.cursor.is_some();
         let step = async {
             let held = match self.wires.budget.try_take(cost) {
                 Some(held) => held,
@@ -123,7 +124,7 @@ impl Mouth {
             self.batches.send(batch).await.is_ok()
         };
         let is_taken = unless_stopped(&self.stop, self.wires.drain_timeout, step).await.unwrap_or(false);
-        if !is_taken {
+        if !is_taken && !can_be_read_again {
             self.lose("stopped", events as u64, bytes);
         }
         is_taken
