@@ -18,6 +18,7 @@ mod unpack;
 mod checkpoint;
 mod commit;
 mod state;
+mod why;
 
 mod filebeat;
 mod take_over;
@@ -35,7 +36,9 @@ pub use parse::{
     MultilineType, NdjsonConfig, ParserConfig,
 };
 pub use state::{OnDisk, State, StateEntry, forget, read_state};
+pub use tail::open_files_max;
 pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
+pub use why::{Effect, Explained, Known, Reason, User, covers, explain, holder, matching, told};
 
 use anyhow::Context as _;
 use event::Group;

@@ -8,6 +8,8 @@ mod claim;
 mod handles;
 mod reload;
 
+pub use handles::open_files_max;
+
 use crate::board::Board;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::{Control, Rewind};

@@ -23,11 +23,24 @@ struct FileSketch {
     inputs: Vec<Sketch>,
 }
 
+/// An input as it was written, as it is used, and where it stands.
+pub(crate) struct Configured {
+    pub(crate) config: InputConfig,
+    pub(crate) input: FileInput,
+    /// `file:line:column` of its id.
+    pub(crate) place: String,
+}
+
 /// All inputs of `file`, which was read from `path`, and of its `inputs_dir`.
 ///
 /// Errors: a file of the folder that cannot be read, an input that cannot be used, an id that is used twice (both places are
 /// named), no input at all.
 pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<FileInput>> {
+    Ok(configured(path, file)?.into_iter().map(|configured| configured.input).collect())
+}
+
+/// The same, with what was written and where.
+pub(crate) fn configured(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<Configured>> {
     let sketch: FileSketch = read_config(path)?;
     let mut inputs = Inputs::default();
     inputs.add(path, &file.inputs, &sketch.inputs)?;
@@ -36,10 +49,10 @@ pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<FileInpu
         let sketches: Vec<Sketch> = read_config(&path)?;
         inputs.add(&path, &configs, &sketches)?;
     }
-    if inputs.compiled.is_empty() && file.inputs_dir.is_none() {
+    if inputs.configured.is_empty() && file.inputs_dir.is_none() {
         return Err(Unusable::error(&format!("{}: inputs: at least one input is needed", path.display())));
     }
-    Ok(inputs.compiled)
+    Ok(inputs.configured)
 }
 
 /// The files of `inputs_dir`: `*.yaml` and `*.yml`, in the order of their names.
@@ -60,7 +73,7 @@ pub(crate) fn folder(dir: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
 
 #[derive(Default)]
 struct Inputs {
-    compiled: Vec<FileInput>,
+    configured: Vec<Configured>,
     places: BTreeMap<String, String>,
 }
 
@@ -74,7 +87,13 @@ impl Inputs {
                 return Err(Unusable::error(&what));
             }
             let compiled = agent::inputs(std::slice::from_ref(config));
-            self.compiled.extend(compiled.map_err(|error| Unusable::error(&format!("{place}: {error:#}")))?);
+            let compiled = compiled.map_err(|error| Unusable::error(&format!("{place}: {error:#}")))?;
+            let config = config.clone();
+            self.configured.extend(compiled.into_iter().map(|input| Configured {
+                config: config.clone(),
+                input,
+                place: place.clone(),
+            }));
         }
         Ok(())
     }
