@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod check;
+mod overlap;
 mod simulate;
 mod state;
 mod take_over;
