@@ -1,6 +1,7 @@
 //! What `agent.yaml` says of inputs, and what is used of it: globs compiled, fields rendered, once, at start.
 
 use crate::follow::Links;
+use crate::kubernetes::{KubernetesConfig, fields_of};
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::Deserialize;
@@ -86,6 +87,9 @@ pub struct InputConfig {
     /// On SIGTERM, read on to the present end of each file, within `drain_timeout`. Default: no, stop reading at once.
     #[serde(default)]
     pub read_until_eof: bool,
+    /// Take pod, namespace and container from the paths of container logs. Default: no.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
     /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,
@@ -153,6 +157,8 @@ pub struct FileInput {
     pub delete_after: Option<Duration>,
     /// See [`InputConfig::read_until_eof`].
     pub read_until_eof: bool,
+    /// See [`InputConfig::kubernetes`].
+    pub(crate) kubernetes: Option<KubernetesConfig>,
     /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
     pub(crate) is_retired: bool,
 }
@@ -165,6 +171,11 @@ impl FileInput {
 }
 
 impl FileInput {
+    /// What all records of the file at `path` share beside the input's own fields: see [`Source::with_fields`](event::Source::with_fields).
+    pub(crate) fn fields_of(&self, path: &Path) -> String {
+        self.kubernetes.as_ref().map(|config| fields_of(config, path)).unwrap_or_default()
+    }
+
     /// True if the input follows a file with this path, should there be one.
     pub(crate) fn is_match(&self, path: &Path) -> bool {
         self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
@@ -245,6 +256,7 @@ fn compile(config: &InputConfig) -> anyhow::Result<FileInput> {
         harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
         delete_after: config.delete_after,
         read_until_eof: config.read_until_eof,
+        kubernetes: config.kubernetes.clone(),
         is_retired: false,
     })
 }

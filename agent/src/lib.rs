@@ -24,12 +24,14 @@ mod filebeat;
 mod take_over;
 
 mod config;
+mod kubernetes;
 mod metrics;
 
 pub use board::{Board, Shown};
 pub use config::{AgentConfig, FileInput, InputConfig, InputKind, Start, inputs};
 pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 pub use discover::Glob;
+pub use kubernetes::KubernetesConfig;
 pub use metrics::AgentMetrics;
 pub use parse::{
     ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,

@@ -285,7 +285,9 @@ impl Tail {
     /// Opens the file's stream in the ledger, before its first group.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
-        let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
+        let fields = self.inputs[file.input].fields_of(&file.path);
+        let source = Source::new(file.stream, input, path, saved.incarnation, file.epoch).with_fields(fields);
+        let source = Arc::new(source);
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());

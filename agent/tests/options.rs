@@ -269,3 +269,22 @@ async fn inputs_are_added_changed_and_removed_while_others_go_on() {
     assert_eq!(running.lines(1).await, one("b.txt", &["b2"]), "back, and read on where it was");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_container_log_knows_its_pod() {
+    let (folder, log) = folder();
+    let pod = folder.path().join("pods/shop_web_0a1b/nginx");
+    fs::create_dir_all(&pod).expect("made");
+    append(&pod.join("1.log"), "one\n");
+    append(&log, "other\n");
+    let yaml = "[{id: a, type: file, paths: [DIR/pods/*/*/*.log, DIR/*.log], scan_interval: 20ms, kubernetes: {}}]";
+    let mut running = start(folder.path(), yaml);
+    for _ in 0..2 {
+        let group = running.groups.recv().await.expect("a line");
+        let is_pod = group.source.path.ends_with("1.log");
+        let expected = r#""kubernetes":{"container":{"name":"nginx","restart_count":1},"namespace":"shop","pod":{"name":"web","uid":"0a1b"}},"orchestrator":{"namespace":"shop","type":"kubernetes"}"#;
+        assert_eq!(group.source.fields, if is_pod { expected } else { "" });
+        group.ack.settle();
+    }
+    running.stop().await;
+}
