@@ -330,8 +330,8 @@ fn by_age(input: &FileInput, found: &Metadata, known: &Known<'_>) -> Option<Reas
         return Some(Reason::stops("ignore_older", text));
     }
     let is_first = input.start == Start::End && !known.has_checkpoint;
-    let text = "start is end, and there is no checkpoint yet: of a file that is there at the very first start, only the last line \
-        and what follows it are read";
+    let text = "start is end, and there is no checkpoint yet: of a file that is there at the very first start, only an unfinished \
+        last line and what follows are read";
     is_first.then(|| Reason::tells("start", text.to_owned()))
 }
 

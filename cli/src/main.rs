@@ -17,6 +17,8 @@ mod why;
 mod table;
 
 #[cfg(test)]
+mod behaviours;
+#[cfg(test)]
 mod pages;
 
 use clap::Parser;

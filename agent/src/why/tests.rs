@@ -194,8 +194,8 @@ fn an_old_file_is_told_unless_the_checkpoint_knows_it() {
 
 #[test]
 fn start_at_the_end_is_told_before_the_first_start() {
-    let text = "start is end, and there is no checkpoint yet: of a file that is there at the very first start, only the last line \
-        and what follows it are read";
+    let text = "start is end, and there is no checkpoint yet: of a file that is there at the very first start, only an unfinished \
+        last line and what follows are read";
     let scene = scene("start: end");
     scene.check("a.log", &[("start", Tells, text)]);
     scene.knows("a.log", 4).check("a.log", &[]);
