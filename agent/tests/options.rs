@@ -452,6 +452,10 @@ async fn what_is_owed_when_a_file_is_closed_is_read_again_when_it_is_given_back(
     running.until("closed", |files| files.iter().any(|file| !file.is_open && file.offset == 8)).await;
     drop((owed, second)); // Not delivered.
     assert_eq!(running.lines(2).await, one("a.log", &["one", "two"]));
+    assert!(
+        running.board.files(None).iter().all(|file| file.generation == 0),
+        "it is no other life, its ids are the same"
+    );
     running.stop().await;
     assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), 8)]));
 }
