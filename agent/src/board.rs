@@ -3,7 +3,7 @@
 
 use crate::identity::Inode;
 use event::{Incarnation, StreamId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use service::clock::wall_ms;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,10 +71,18 @@ pub(crate) struct Card {
     is_open: AtomicBool,
     is_listed: AtomicBool,
     problem: Mutex<Option<String>>,
+    lag: Mutex<Option<Lag>>,
+}
+
+/// Bytes that were there at a time and are not all settled since.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    to: u64,
+    since_ms: i64,
 }
 
 /// A file as the board shows it. Sizes in bytes of the file, times in milliseconds since 1970 (absent: not yet).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// Its input's id.
     pub input: String,
@@ -94,6 +102,8 @@ pub struct Shown {
     pub acknowledged: u64,
     /// Bytes that are not acknowledged.
     pub lag_bytes: u64,
+    /// How long the oldest of them has been seen, to about `scan_interval`; 0 if there are none.
+    pub lag_seconds: u64,
     /// When lines were read last.
     pub read_ms: Option<i64>,
     /// When something of it was acknowledged last.
@@ -128,6 +138,13 @@ impl Board {
 
     pub(crate) fn take_off(&self, plate: &Arc<Plate>) {
         self.plates.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, plate));
+    }
+
+    /// The files with this inode number, under whatever path.
+    pub fn files_of_inode(&self, number: u64) -> Vec<Shown> {
+        let mut shown = self.files(None);
+        shown.retain(|file| file.inode == number);
+        shown
     }
 
     /// Shows the card of a file of `input`.
@@ -232,6 +249,7 @@ impl Card {
             is_open: AtomicBool::new(true),
             is_listed: AtomicBool::new(true),
             problem: Mutex::new(None),
+            lag: Mutex::new(None),
         }
     }
 
@@ -248,6 +266,14 @@ impl Card {
     pub(crate) fn acknowledged(&self, offset: u64) {
         self.committed.store(offset, Ordering::Release);
         self.acknowledged_ms.store(wall_ms(), Ordering::Relaxed);
+        self.note_lag(offset, self.size.load(Ordering::Relaxed));
+    }
+
+    /// What was there at the first look and is not settled yet keeps its time; what came later is as old as this look.
+    fn note_lag(&self, settled: u64, size: u64) {
+        let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = lag.filter(|lag| lag.to > settled);
+        *lag = still.or_else(|| (size > settled).then(|| Lag { to: size, since_ms: wall_ms() }));
     }
 
     pub(crate) fn has_incarnation(&self, incarnation: Incarnation) {
@@ -261,6 +287,7 @@ impl Card {
 
     pub(crate) fn seen(&self, path: &Path, size: u64, is_open: bool, is_listed: bool) {
         self.size.store(size, Ordering::Relaxed);
+        self.note_lag(self.committed(), size);
         self.is_open.store(is_open, Ordering::Relaxed);
         self.is_listed.store(is_listed, Ordering::Relaxed);
         let mut known = self.path.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,10 +307,12 @@ impl Card {
         let size = self.size.load(Ordering::Relaxed).max(offset);
         let mut waits_for: Vec<_> =
             self.problem.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        if size > offset && waiting_since_ms > 0 {
+        if size > acknowledged && waiting_since_ms > 0 {
             let seconds = (wall_ms() - waiting_since_ms) / 1_000;
             waits_for.push(format!("memory: all of it is in flight to the output, for {seconds} s"));
         }
+        let lag = *self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag_ms = lag.filter(|_| size > acknowledged).map_or(0, |lag| wall_ms() - lag.since_ms);
         let (input, generation) = self.names.get().cloned().unwrap_or_default();
         Shown {
             input,
@@ -295,11 +324,42 @@ impl Card {
             offset,
             acknowledged,
             lag_bytes: size - acknowledged.min(size),
+            lag_seconds: u64::try_from(lag_ms / 1_000).unwrap_or(0),
             read_ms: told(&self.read_ms),
             acknowledged_ms: told(&self.acknowledged_ms),
             is_open: self.is_open.load(Ordering::Relaxed),
             is_listed: self.is_listed.load(Ordering::Relaxed),
             waits_for,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_as_old_as_the_oldest_look_at_what_is_not_settled() {
+        let card = Card::new("/a.log".into(), Inode { device: 1, number: 2, birth_ns: None });
+        let lag = || card.lag.lock().expect("whole").map(|lag| lag.to);
+        card.seen(Path::new("/a.log"), 10, true, true);
+        card.seen(Path::new("/a.log"), 30, true, true);
+        assert_eq!(lag(), Some(10), "the first bytes are still owed");
+        card.acknowledged(9);
+        assert_eq!(lag(), Some(10));
+        card.acknowledged(10);
+        assert_eq!(lag(), Some(30), "what came since counts from now");
+        card.acknowledged(30);
+        assert_eq!((lag(), card.shown(0).lag_seconds), (None, 0));
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_waits_for_memory_though_it_is_read() {
+        let card = Card::new("/a.log".into(), Inode { device: 1, number: 2, birth_ns: None });
+        card.seen(Path::new("/a.log"), 10, true, true);
+        card.read_to(10);
+        assert_eq!(card.shown(wall_ms()).waits_for.len(), 1);
+        card.acknowledged(10);
+        assert!(card.shown(wall_ms()).waits_for.is_empty());
     }
 }

@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 /// The file whose lock keeps a second agent out, with the process id of its holder.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 const MAGIC: &[u8; 8] = b"TAILRACE";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 12;

@@ -9,6 +9,7 @@ pub use stream::{Protocol, StreamInput};
 use crate::assemble::Recipe;
 use crate::decode::{DecodeConfig, Decoder, Encoding, InvalidBytes, LineTerminator, OnLongLine};
 use crate::follow::Links;
+use crate::kubernetes::{KubernetesConfig, fields_of};
 use crate::parse::{ParserConfig, Plan};
 use crate::stream::{Format, Framing};
 use anyhow::{Context as _, bail};
@@ -125,6 +126,9 @@ pub struct InputConfig {
     /// Events that match one of these are not shipped. Default: none.
     #[serde(default)]
     pub exclude_lines: Vec<String>,
+    /// Take pod, namespace and container from the paths of container logs. Default: no.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
     /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,
@@ -258,6 +262,14 @@ impl CheckedInput {
         }
     }
 
+    /// The input, if it is one of files.
+    pub fn into_files(self) -> Option<FileInput> {
+        match self {
+            Self::File(input) => Some(*input),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// True if it reads the program's standard input, which only one can.
     pub fn is_stdin(&self) -> bool {
         matches!(self, Self::Stream(StreamInput { kind: StreamKind::Stdin { .. }, .. }))
@@ -307,6 +319,8 @@ pub struct FileInput {
     pub delete_after: Option<Duration>,
     /// See [`InputConfig::read_until_eof`].
     pub read_until_eof: bool,
+    /// See [`InputConfig::kubernetes`].
+    pub(crate) kubernetes: Option<KubernetesConfig>,
     /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
     pub(crate) is_retired: bool,
     /// What it makes of the bytes of its files.
@@ -321,6 +335,11 @@ impl FileInput {
 }
 
 impl FileInput {
+    /// What all records of the file at `path` share beside the input's own fields: see [`Source::with_fields`](event::Source::with_fields).
+    pub(crate) fn fields_of(&self, path: &Path) -> String {
+        self.kubernetes.as_ref().map(|config| fields_of(config, path)).unwrap_or_default()
+    }
+
     /// True if the input follows a file with this path, should there be one.
     pub(crate) fn is_match(&self, path: &Path) -> bool {
         self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
@@ -422,6 +441,7 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
         harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
         delete_after: config.delete_after,
         read_until_eof: config.read_until_eof,
+        kubernetes: config.kubernetes.clone(),
         is_retired: false,
         recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
     })

@@ -3,6 +3,10 @@
 //! The periodic scan is the truth; a notification only makes the next scan or the next look come sooner. A folder that
 //! could not be read is said, and its files are not taken for deleted: a listing only ever tells what is there.
 
+mod near;
+
+pub(crate) use near::{Fails, Near};
+
 use crate::config::FileInput;
 use crate::follow::{Links, Sighting};
 use crate::identity::Inode;
@@ -74,7 +78,7 @@ impl Glob {
     }
 
     /// True if it matches `path`, whether or not there is such a file.
-    pub(crate) fn is_match(&self, path: &Path) -> bool {
+    pub fn is_match(&self, path: &Path) -> bool {
         let names: Vec<_> = path.components().map(Component::as_os_str).collect();
         is_match(&self.parts, &names)
     }

@@ -21,11 +21,13 @@ mod parse;
 mod checkpoint;
 mod commit;
 mod state;
+mod why;
 
 mod filebeat;
 mod take_over;
 
 mod config;
+mod kubernetes;
 mod metrics;
 
 #[cfg(test)]
@@ -35,13 +37,16 @@ pub use board::{Board, Shown, ShownInput};
 pub use config::{AgentConfig, CheckedInput, FileInput, InputConfig, InputKind, Protocol, Start, StreamInput, inputs};
 pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 pub use discover::Glob;
+pub use kubernetes::KubernetesConfig;
 pub use metrics::AgentMetrics;
 pub use parse::{
     ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,
     MultilineType, NdjsonConfig, ParserConfig,
 };
 pub use state::{OnDisk, State, StateEntry, forget, read_state};
+pub use tail::open_files_max;
 pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
+pub use why::{Effect, Explained, Known, Reason, User, covers, explain, holder, matching, told};
 
 pub use stream::{Ended, Format, Framing, Left};
 

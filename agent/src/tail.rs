@@ -8,6 +8,8 @@ mod claim;
 mod handles;
 mod reload;
 
+pub use handles::open_files_max;
+
 use crate::board::Board;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::{Control, Rewind};
@@ -338,7 +340,9 @@ impl Tail {
     /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
-        let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
+        let fields = self.inputs[file.input].fields_of(&file.path);
+        let source = Source::new(file.stream, input, path, saved.incarnation, file.epoch).with_fields(fields);
+        let source = Arc::new(source);
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());

@@ -2,7 +2,9 @@
 
 mod whole;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 use whole::{age, append, checked, folder, one, start};
 
@@ -171,4 +173,228 @@ async fn inputs_are_added_changed_and_removed_while_others_go_on() {
     running.agent.reloader().reload(checked(folder.path(), &format!("[{tagged}, {b}]")));
     assert_eq!(running.lines(1).await, one("b.txt", &["b2"]), "back, and read on where it was");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_log_knows_its_pod() {
+    let (folder, log) = folder();
+    let pod = folder.path().join("pods/shop_web_0a1b/nginx");
+    fs::create_dir_all(&pod).expect("made");
+    append(&pod.join("1.log"), "one\n");
+    append(&log, "other\n");
+    let yaml = "[{id: a, type: file, paths: [DIR/pods/*/*/*.log, DIR/*.log], scan_interval: 20ms, kubernetes: {}}]";
+    let mut running = start(folder.path(), yaml);
+    for _ in 0..2 {
+        let group = running.groups.recv().await.expect("a line");
+        let is_pod = group.source.path.ends_with("1.log");
+        let expected = r#""kubernetes":{"container":{"name":"nginx","restart_count":1},"namespace":"shop","pod":{"name":"web","uid":"0a1b"}},"orchestrator":{"namespace":"shop","type":"kubernetes"}"#;
+        assert_eq!(group.source.fields, if is_pod { expected } else { "" });
+        group.ack.settle();
+    }
+    running.stop().await;
+}
+
+/// The offsets that the checkpoint remembers, by file name.
+fn remembered(folder: &Path) -> BTreeMap<String, u64> {
+    let state = agent::read_state(&folder.join("state")).expect("readable");
+    let name = |path: &str| Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
+    state.entries.iter().map(|entry| (name(entry.path()), entry.offset())).collect()
+}
+
+const PLAIN: &str = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms}]";
+
+#[tokio::test]
+async fn two_inputs_follow_one_file_each_for_itself() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let yaml = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms}, {id: b, type: file, paths: [DIR/a.*]}]";
+    let mut running = start(folder.path(), yaml);
+    assert_eq!(running.lines(2).await, one("a.log", &["one", "one"]));
+    append(&log, "two\n");
+    assert_eq!(running.lines(2).await, one("a.log", &["two", "two"]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn start_at_the_end_is_for_files_that_are_there_at_the_first_start() {
+    let (folder, log) = folder();
+    append(&log, "one\ntw");
+    let yaml = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms, start: end}]";
+    let mut running = start(folder.path(), yaml);
+    running.until("seen", |files| files.iter().any(|file| file.size == 6)).await;
+    append(&log, "o\n");
+    assert_eq!(running.lines(1).await, one("a.log", &["two"]), "an unfinished last line is whole");
+    append(&folder.path().join("b.log"), "b1\nb2\n");
+    assert_eq!(running.lines(2).await, one("b.log", &["b1", "b2"]), "a file that comes later is read whole");
+    running.stop().await;
+    append(&folder.path().join("c.log"), "c1\nc2\n");
+    let mut running = start(folder.path(), yaml);
+    assert_eq!(running.lines(2).await, one("c.log", &["c1", "c2"]), "also one that came while the agent was stopped");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_and_made_anew_is_read_whole() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let mut running = start(folder.path(), PLAIN);
+    running.lines(1).await;
+    fs::remove_file(&log).expect("removed");
+    append(&log, "one\ntwo\n");
+    assert_eq!(running.lines(2).await, one("a.log", &["one", "two"]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_renamed_while_the_agent_is_stopped_is_read_on() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let mut running = start(folder.path(), PLAIN);
+    running.lines(1).await;
+    running.stop().await;
+    let old = folder.path().join("a.log.1"); // No glob names it.
+    append(&log, "two\n");
+    fs::rename(&log, &old).expect("renamed");
+    append(&log, "new\n");
+    let mut running = start(folder.path(), PLAIN);
+    let mut lines = running.lines(2).await.remove("a.log").expect("under the path where it was first seen");
+    lines.sort();
+    assert_eq!(lines, ["new", "two"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_truncated_while_the_agent_is_stopped_is_read_from_its_start() {
+    for anew in ["1\n", "another, and longer than what was read of it\n"] {
+        let (folder, log) = folder();
+        append(&log, "one\ntwo\n");
+        let mut running = start(folder.path(), PLAIN);
+        running.lines(2).await;
+        running.stop().await;
+        fs::write(&log, anew).expect("written");
+        let mut running = start(folder.path(), PLAIN);
+        assert_eq!(running.lines(1).await, one("a.log", &[anew.trim_end()]));
+        running.stop().await;
+        assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), anew.len() as u64)]));
+    }
+}
+
+#[tokio::test]
+async fn a_truncation_is_remembered() {
+    let (folder, log) = folder();
+    append(&log, "one\ntwo\n");
+    let mut running = start(folder.path(), PLAIN);
+    running.lines(2).await;
+    fs::write(&log, "new\n").expect("written");
+    assert_eq!(running.lines(1).await, one("a.log", &["new"]));
+    running.stop().await;
+    assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), 4)]), "one entry, of the new life");
+    append(&log, "more\n");
+    let mut running = start(folder.path(), PLAIN);
+    assert_eq!(running.lines(1).await, one("a.log", &["more"]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn folders_that_appear_are_looked_into() {
+    let (folder, _) = folder();
+    let yaml = "[{id: a, type: file, paths: [DIR/*/x*/*.log], scan_interval: 20ms}]";
+    let mut running = start(folder.path(), yaml);
+    running.until("started", <[_]>::is_empty).await;
+    for place in ["one/x", "one/x2", "two/x"] {
+        fs::create_dir_all(folder.path().join(place)).expect("made");
+        let name = format!("{}.log", place.replace('/', "-"));
+        append(&folder.path().join(place).join(&name), "line\n");
+        assert_eq!(running.lines(1).await, one(&name, &["line"]));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_offset_of_a_deleted_file_is_kept_if_asked() {
+    for (asked, expected) in [("false", 1), ("true", 0)] {
+        let (folder, log) = folder();
+        append(&log, "one\n");
+        let yaml = format!("[{{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms, clean_removed: {asked}}}]");
+        let mut running = start(folder.path(), &yaml);
+        running.lines(1).await;
+        fs::remove_file(&log).expect("removed");
+        running.until("let go", <[_]>::is_empty).await;
+        running.stop().await;
+        assert_eq!(remembered(folder.path()).len(), expected, "clean_removed: {asked}");
+    }
+}
+
+#[tokio::test]
+async fn files_with_the_same_start_are_told_apart_also_after_a_restart() {
+    let (folder, log) = folder();
+    let other = folder.path().join("b.log");
+    append(&log, "same\n");
+    append(&other, "same\n");
+    let mut running = start(folder.path(), PLAIN);
+    let (a, b) = (one("a.log", &["same"]), one("b.log", &["same"]));
+    assert_eq!(running.lines(2).await, a.into_iter().chain(b).collect());
+    running.stop().await;
+    append(&log, "of a\n");
+    append(&other, "of b\n");
+    append(&folder.path().join("c.log"), "same\n");
+    let mut running = start(folder.path(), PLAIN);
+    let (a, b, c) = (one("a.log", &["of a"]), one("b.log", &["of b"]), one("c.log", &["same"]));
+    assert_eq!(running.lines(3).await, a.into_iter().chain(b).chain(c).collect());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_owed_when_a_file_is_closed_is_read_again_when_it_is_given_back() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let yaml = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms, close_inactive: 1ms}]";
+    let mut running = start(folder.path(), yaml);
+    let owed = running.groups.recv().await.expect("a line");
+    running.until("closed", |files| files.iter().any(|file| !file.is_open && file.offset == 4)).await;
+    append(&log, "two\n");
+    let second = running.groups.recv().await.expect("a line");
+    running.until("closed", |files| files.iter().any(|file| !file.is_open && file.offset == 8)).await;
+    drop((owed, second)); // Not delivered.
+    assert_eq!(running.lines(2).await, one("a.log", &["one", "two"]));
+    assert!(
+        running.board.files(None).iter().all(|file| file.generation == 0),
+        "it is no other life, its ids are the same"
+    );
+    running.stop().await;
+    assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), 8)]));
+}
+
+#[tokio::test]
+async fn rotations_in_quick_succession_lose_no_line() {
+    let (folder, log) = folder();
+    let yaml = "[{id: a, type: file, paths: ['DIR/a.log*'], scan_interval: 20ms}]";
+    let mut running = start(folder.path(), yaml);
+    let mut expected = Vec::new();
+    for round in 0..20 {
+        append(&log, &format!("{round} first\n{round} second\n"));
+        expected.extend([format!("{round} first"), format!("{round} second")]);
+        for generation in (0..round).rev() {
+            let name = |n: usize| folder.path().join(if n == 0 { "a.log".to_owned() } else { format!("a.log.{n}") });
+            fs::rename(name(generation), name(generation + 1)).ok(); // What is not there yet is not renamed.
+        }
+        if round > 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    let mut lines: Vec<_> = running.lines(40).await.into_values().flatten().collect();
+    (lines.sort(), expected.sort());
+    assert_eq!(lines, expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn names_may_be_of_any_script() {
+    let (folder, _) = folder();
+    let name = "журнал 日志 é.log";
+    append(&folder.path().join(name), "one\n");
+    let mut running = start(folder.path(), PLAIN);
+    assert_eq!(running.lines(1).await, one(name, &["one"]));
+    running.stop().await;
+    assert_eq!(remembered(folder.path()), BTreeMap::from([(name.to_owned(), 4)]));
 }

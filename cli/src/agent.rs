@@ -3,7 +3,7 @@
 use crate::check::Unusable;
 use agent::{AgentConfig, AgentMetrics, Board, Ended, InputConfig};
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service::health::Health;
 use service::http::Pages;
 use service::load::ByteSize;
@@ -95,6 +95,11 @@ impl AgentFile {
         &self.state_dir
     }
 
+    /// Where a running agent answers.
+    pub(crate) fn listen(&self) -> &str {
+        &self.metrics.listen
+    }
+
     /// Everything compiled; `path` is where the file was read. Errors: what it asks for cannot be done, as [`Unusable`].
     pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
         let name = match &self.name {
@@ -113,17 +118,38 @@ impl AgentFile {
     }
 }
 
-/// `/files?path=/var/log/a.log`: the followed files, or that one, as JSON.
-fn files_page(board: Board) -> impl Fn(&str) -> String + Send + Sync + 'static {
-    move |query| {
-        let path = query.strip_prefix("path=").map(PathBuf::from);
-        serde_json::to_string(&board.files(path.as_deref())).expect("files are texts and numbers")
+/// What a running agent says of itself. Page: `/agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) process: u32,
+    pub(crate) state_dir: PathBuf,
+    /// Milliseconds since 1970.
+    pub(crate) started_ms: i64,
+}
+
+impl About {
+    pub(crate) fn new(config: &AgentConfig) -> Self {
+        let (name, state_dir) = (config.name.clone(), config.state_dir.clone());
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { name, version, process: std::process::id(), state_dir, started_ms: service::clock::wall_ms() }
     }
 }
 
-/// `/inputs`: the inputs that are no files, as JSON.
-fn inputs_page(board: Board) -> impl Fn(&str) -> String + Send + Sync + 'static {
-    move |_| serde_json::to_string(&board.inputs()).expect("inputs are texts and numbers")
+/// `/files`: the followed files as JSON; `?path=/var/log/a.log`: that one; `?inode=7`: those with this inode number.
+/// `/inputs`: the inputs that are no files; `/agent`: the agent itself.
+pub(crate) fn pages(board: Board, about: &About) -> Pages {
+    let about = serde_json::to_string(about).expect("texts and numbers");
+    let inputs = board.clone();
+    let files = move |query: &str| {
+        let inode = query.strip_prefix("inode=").and_then(|number| number.parse().ok());
+        let path = query.strip_prefix("path=").map(PathBuf::from);
+        let files = inode.map_or_else(|| board.files(path.as_deref()), |number| board.files_of_inode(number));
+        serde_json::to_string(&files).expect("files are texts and numbers")
+    };
+    let inputs = move |_: &str| serde_json::to_string(&inputs.inputs()).expect("inputs are texts and numbers");
+    Pages::default().with("/files", files).with("/inputs", inputs).with("/agent", move |_| about.clone())
 }
 
 fn host_name() -> anyhow::Result<String> {
@@ -141,7 +167,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let _inside = runtime.enter();
     let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
     let board = Board::default();
-    let pages = Pages::default().with("/files", files_page(board.clone())).with("/inputs", inputs_page(board.clone()));
+    let pages = pages(board.clone(), &About::new(&agent_config));
     service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`.
+///
+/// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The configuration file.
@@ -53,6 +55,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 fn agent(path: &Path) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
     let (agent, _) = file.compile(path)?;
+    for warning in
+        crate::overlap::warnings(&crate::inputs::of_files(crate::inputs::configured(path, &file)?), file.state_dir())
+    {
+        eprintln!("{warning}");
+    }
     Ok(format!("an agent with {} input(s)", agent.inputs.len()))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::agent::AgentFile;
 use crate::check::Unusable;
-use agent::{CheckedInput, InputConfig};
+use agent::{CheckedInput, FileInput, InputConfig};
 use anyhow::Context as _;
 use serde::Deserialize;
 use service::load::{Placed, read_config};
@@ -23,11 +23,24 @@ struct FileSketch {
     inputs: Vec<Sketch>,
 }
 
+/// An input as it was written, as it is used, and where it stands.
+pub(crate) struct Configured<I = CheckedInput> {
+    pub(crate) config: InputConfig,
+    pub(crate) input: I,
+    /// `file:line:column` of its id.
+    pub(crate) place: String,
+}
+
 /// All inputs of `file`, which was read from `path`, and of its `inputs_dir`.
 ///
 /// Errors: a file of the folder that cannot be read, an input that cannot be used, an id that is used twice (both places are
 /// named), several that read standard input, no input at all.
 pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<CheckedInput>> {
+    Ok(configured(path, file)?.into_iter().map(|configured| configured.input).collect())
+}
+
+/// The same, with what was written and where.
+pub(crate) fn configured(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<Configured>> {
     let sketch: FileSketch = read_config(path)?;
     let mut inputs = Inputs::default();
     inputs.add(path, &file.inputs, &sketch.inputs)?;
@@ -36,10 +49,19 @@ pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<CheckedI
         let sketches: Vec<Sketch> = read_config(&path)?;
         inputs.add(&path, &configs, &sketches)?;
     }
-    if inputs.compiled.is_empty() && file.inputs_dir.is_none() {
+    if inputs.configured.is_empty() && file.inputs_dir.is_none() {
         return Err(Unusable::error(&format!("{}: inputs: at least one input is needed", path.display())));
     }
-    Ok(inputs.compiled)
+    Ok(inputs.configured)
+}
+
+/// Those of files.
+pub(crate) fn of_files(inputs: Vec<Configured>) -> Vec<Configured<FileInput>> {
+    let of_files = |Configured { config, input, place }: Configured| {
+        let input = input.into_files()?;
+        Some(Configured { config, input, place })
+    };
+    inputs.into_iter().filter_map(of_files).collect()
 }
 
 /// The files of `inputs_dir`: `*.yaml` and `*.yml`, in the order of their names.
@@ -60,7 +82,7 @@ pub(crate) fn folder(dir: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
 
 #[derive(Default)]
 struct Inputs {
-    compiled: Vec<CheckedInput>,
+    configured: Vec<Configured>,
     places: BTreeMap<String, String>,
 }
 
@@ -76,11 +98,16 @@ impl Inputs {
             let compiled = agent::inputs(std::slice::from_ref(config));
             let compiled = compiled.map_err(|error| Unusable::error(&format!("{place}: {error:#}")))?;
             let is_stdin = |input: &CheckedInput| input.is_stdin();
-            if compiled.iter().any(is_stdin) && self.compiled.iter().any(is_stdin) {
+            if compiled.iter().any(is_stdin) && self.configured.iter().any(|other| is_stdin(&other.input)) {
                 let what = format!("{place}: a second input of type stdin; there is only one standard input");
                 return Err(Unusable::error(&what));
             }
-            self.compiled.extend(compiled);
+            let config = config.clone();
+            self.configured.extend(compiled.into_iter().map(|input| Configured {
+                config: config.clone(),
+                input,
+                place: place.clone(),
+            }));
         }
         Ok(())
     }

@@ -7,13 +7,17 @@ mod inputs;
 mod reload;
 
 mod check;
+mod overlap;
 mod simulate;
 mod state;
 mod take_over;
 mod test;
+mod why;
 
 mod table;
 
+#[cfg(test)]
+mod behaviours;
 #[cfg(test)]
 mod pages;
 
@@ -54,6 +58,8 @@ enum Command {
     TakeOver(take_over::Options),
     /// Runs the tests that stand beside pipelines
     Test(test::Options),
+    /// Says why a file is or is not read
+    Why(why::Options),
 }
 
 fn version() -> &'static str {
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Why(options) => why::run(&options),
     });
     ended.unwrap_or_else(|error| {
         eprintln!("tailrace: {}", told(&error));

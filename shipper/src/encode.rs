@@ -128,9 +128,9 @@ fn envelope(group: &Group, host: &str) -> Envelope {
     member(b"},\"host\":{\"name\":", host, &mut middle);
     member(b"},\"input\":{\"type\":", input.kind, &mut middle);
     middle.push(b'}');
-    if !input.fields.is_empty() {
+    for fields in [&input.fields, &source.fields].into_iter().filter(|fields| !fields.is_empty()) {
         middle.push(b',');
-        middle.extend_from_slice(input.fields.as_bytes());
+        middle.extend_from_slice(fields.as_bytes());
     }
     for (index, tag) in input.tags.iter().enumerate() {
         member(if index == 0 { b",\"tags\":[" } else { b"," }, tag, &mut middle);

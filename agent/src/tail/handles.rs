@@ -57,7 +57,12 @@ impl Handles {
 
 /// What `ulimit -n` leaves for log files.
 fn process_limit() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    open_files_max("self")
+}
+
+/// How many log files the agent that is `process` has open at once, at most.
+pub fn open_files_max(process: &str) -> usize {
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
     let soft = soft_limit(&limits).unwrap_or(OPEN_MAX);
     usize::try_from(soft.saturating_sub(RESERVED).clamp(8, OPEN_MAX)).unwrap_or(usize::MAX)
 }

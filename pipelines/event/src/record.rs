@@ -46,6 +46,8 @@ pub struct Source {
     input: RwLock<Arc<Input>>,
     /// Path under which the file was found, as shipped in `log.file.path`.
     pub path: String,
+    /// What is known of the file itself, as JSON members without braces, empty if there is nothing.
+    pub fields: String,
     /// The file's life.
     pub incarnation: Incarnation,
     /// Epochs below this one are broken off: a span was given back, and what followed it must not overtake it.
@@ -55,7 +57,13 @@ pub struct Source {
 impl Source {
     /// A source whose current epoch is `epoch`.
     pub fn new(stream: StreamId, input: Arc<Input>, path: String, incarnation: Incarnation, epoch: u32) -> Self {
-        Self { stream, input: RwLock::new(input), path, incarnation, epoch: AtomicU32::new(epoch) }
+        let (fields, input, epoch) = (String::new(), RwLock::new(input), AtomicU32::new(epoch));
+        Self { stream, input, path, fields, incarnation, epoch }
+    }
+
+    /// The same with [`fields`](Self::fields): of the names `container`, `kubernetes` and `orchestrator`, which no input has.
+    pub fn with_fields(self, fields: String) -> Self {
+        Self { fields, ..self }
     }
 
     /// What its records share now. Asked once a group.

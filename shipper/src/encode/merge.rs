@@ -3,9 +3,22 @@
 use event::{Extra, members};
 use serde_json::{Map, Value};
 
-/// The envelope's members.
-const ENVELOPE: &[&[u8]] =
-    &[b"@metadata", b"@timestamp", b"agent", b"ecs", b"fields", b"host", b"input", b"log", b"message", b"tags"];
+/// The envelope's members, with those that a file itself may have.
+const ENVELOPE: &[&[u8]] = &[
+    b"@metadata",
+    b"@timestamp",
+    b"agent",
+    b"container",
+    b"ecs",
+    b"fields",
+    b"host",
+    b"input",
+    b"kubernetes",
+    b"log",
+    b"message",
+    b"orchestrator",
+    b"tags",
+];
 
 /// True if the fields cannot simply be written behind the envelope: a name may stand in both.
 pub(super) fn collides(extra: &Extra) -> bool {

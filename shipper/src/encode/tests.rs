@@ -188,3 +188,23 @@ proptest::proptest! {
         proptest::prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("is JSON"), text);
     }
 }
+
+#[test]
+fn what_is_known_of_the_file_stands_in_each_of_its_records() {
+    let mut group = group(&[b"one", b"two"], Input { fields: r#""fields":{"a":1}"#.into(), ..Input::default() });
+    let source = std::sync::Arc::get_mut(&mut group.source).expect("nobody else has it");
+    source.fields = r#""kubernetes":{"namespace":"shop"}"#.into();
+    let fields =
+        Extra { fields: r#"{"kubernetes":{"namespace":"other","labels":{"a":"b"}}}"#.into(), ..Extra::default() };
+    group.records[1].extra = Some(Box::new(fields));
+    let (got, _) = encode(&group, 1_000_000);
+    assert_eq!(
+        (&got[0]["fields"], &got[0]["kubernetes"]),
+        (&serde_json::json!({"a": 1}), &serde_json::json!({"namespace": "shop"}))
+    );
+    assert_eq!(
+        got[1]["kubernetes"],
+        serde_json::json!({"namespace": "shop", "labels": {"a": "b"}}),
+        "what the line says goes below"
+    );
+}
