@@ -383,7 +383,8 @@ async fn rotations_in_quick_succession_lose_no_line() {
         }
     }
     let mut lines: Vec<_> = running.lines(40).await.into_values().flatten().collect();
-    (lines.sort(), expected.sort());
+    lines.sort();
+    expected.sort();
     assert_eq!(lines, expected);
     running.stop().await;
 }
