@@ -1,5 +1,5 @@
 # What people and CI run. `make` lists the targets.
-.PHONY: help demo demo-down test test-full check seeded-bugs bench-agent bench-indexer requirements-%
+.PHONY: help demo demo-down test test-full check seeded-bugs bench-agent bench-files bench-indexer requirements-%
 
 CARGO_TEST = cargo test --locked --workspace --features tailrace/failpoints
 
@@ -31,6 +31,9 @@ seeded-bugs: requirements-build ## applies each seeded bug to a copy: a test mus
 
 bench-agent: requirements-build+stack+bench ## file to Kafka: CPU per line, beside rsyslog and kcat
 	tests/bench/agent
+
+bench-files: requirements-build+stack+bench ## 10,000 and 20,000 files under one agent: memory, idle CPU, progress
+	tests/bench/files
 
 bench-indexer: requirements-build+stack+bench ## Kafka to a null sink: CPU per document, beside rsyslog
 	tests/bench/indexer

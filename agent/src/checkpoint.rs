@@ -7,21 +7,26 @@
 //! Damage never skips data: what is sound in the newest generation goes over the one before it, so the worst is an older
 //! offset, from which lines are read again (their ids make that harmless).
 
+mod disk;
+
 use crate::identity::Inode;
 use event::{Anchor, Incarnation, Progress};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+/// The file whose lock keeps a second agent out, with the process id of its holder.
+const LOCK: &str = "lock";
 const MAGIC: &[u8; 8] = b"TAILRACE";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 12;
 const ENTRY_HEAD_BYTES: usize = 16;
-/// An entry is a path and some numbers; anything longer is damage.
-const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// An entry is a path and some numbers, and cuts: one for each event that time finished during an outage. Anything longer is
+/// damage.
+const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 /// A generation is compacted when its appended entries outnumber its files by this factor …
 const COMPACT_FACTOR: usize = 8;
 /// … and this many, so that a handful of files is not rewritten all the time.
@@ -40,6 +45,8 @@ pub(crate) struct Saved {
     pub(crate) progress: Progress,
     /// Of a journal: its last entry that is settled. Then there is no file.
     pub(crate) cursor: Option<String>,
+    /// Offsets behind `progress` at which what was open was finished by time: a second reading finishes it there too.
+    pub(crate) cuts: Vec<u64>,
 }
 
 /// Names a [`Saved`].
@@ -67,7 +74,7 @@ enum Line {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Put {
+pub(crate) struct Put {
     input: String,
     incarnation: String,
     path: String,
@@ -81,6 +88,8 @@ struct Put {
     tail: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cuts: Vec<u64>,
 }
 
 /// What was found at start.
@@ -119,8 +128,13 @@ impl Store {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("making state_dir {}", folder.display()))?;
+        let is_new = !folder.join(LOCK).exists();
         let lock = lock(folder)?;
-        let loaded = load(folder).with_context(|| format!("reading checkpoints in {}", folder.display()))?;
+        let mut loaded = load(folder).with_context(|| format!("reading checkpoints in {}", folder.display()))?;
+        if loaded.first_start && !is_new {
+            loaded.damage.push(format!("{}: an agent ran here, but there is no checkpoint any more", folder.display()));
+            loaded.first_start = false;
+        }
         let newest = generations(folder)?.into_iter().max().unwrap_or(0);
         let mut store = Self {
             folder: folder.to_owned(),
@@ -164,10 +178,9 @@ impl Store {
         service::failpoint::hit("agent-checkpoint-before-write");
         // Torn until it is known to be down: a failed fsync may have dropped the pages, so it is never tried again.
         self.is_torn = true;
-        self.log.seek(io::SeekFrom::Start(self.log_bytes))?;
-        self.log.write_all(&bytes)?;
+        disk::write(&mut self.log, self.log_bytes, &bytes)?;
         service::failpoint::hit("agent-checkpoint-before-fsync");
-        self.log.sync_data()?;
+        disk::sync(&self.log)?;
         service::failpoint::hit("agent-checkpoint-after-fsync");
         self.is_torn = false;
         self.log_bytes += bytes.len() as u64;
@@ -176,6 +189,7 @@ impl Store {
 
     /// Writes everything into a new generation: write, fsync, rename, fsync of the folder. Keeps the one before.
     fn compact(&mut self) -> io::Result<()> {
+        self.is_torn = true; // Until all of it is done, an append to the generation before could be overlooked.
         let next = self.generation + 1;
         let (making, made) = (self.folder.join("checkpoint.new"), path_of(&self.folder, next));
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 256 * self.files.len());
@@ -188,18 +202,19 @@ impl Store {
         self.sequence += 1;
         encode(&Line::Snapshot { files: self.files.len() as u64 }, self.sequence, &mut bytes);
 
-        let mut log = File::options().create(true).truncate(true).write(true).mode(0o600).open(&making)?;
-        log.write_all(&bytes)?;
-        log.sync_all()?;
+        let mut log = disk::create(&making)?;
+        give(&log, &self.folder);
+        disk::write(&mut log, 0, &bytes)?;
+        disk::sync(&log)?;
         service::failpoint::hit("agent-checkpoint-before-rename");
-        fs::rename(&making, &made)?;
+        disk::rename(&making, &made)?;
         service::failpoint::hit("agent-checkpoint-after-rename");
-        File::open(&self.folder)?.sync_all()?;
+        disk::sync_folder(&self.folder)?;
 
         (self.log, self.log_bytes) = (log, bytes.len() as u64);
         (self.generation, self.appended, self.is_torn) = (next, 0, false);
         for old in generations(&self.folder)?.into_iter().filter(|&old| old + 1 < next) {
-            fs::remove_file(path_of(&self.folder, old))?;
+            disk::remove(&path_of(&self.folder, old))?;
         }
         Ok(())
     }
@@ -207,7 +222,7 @@ impl Store {
 
 fn lock(folder: &Path) -> anyhow::Result<File> {
     use anyhow::Context as _;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let mut options = File::options();
     let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = opened.with_context(|| format!("opening {}", path.display()))?;
@@ -224,9 +239,18 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
     }
+    give(&file, folder);
     // Who holds it is only for people: on a full disk the lock counts all the same.
     file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes())).ok();
     Ok(file)
+}
+
+/// Gives `file` to the owner of its folder: what root does with a state folder must not lock its agent out.
+fn give(file: &File, folder: &Path) {
+    let (Ok(owner), Ok(found)) = (fs::metadata(folder), file.metadata()) else { return };
+    if found.uid() != owner.uid() {
+        fchown(file, Some(owner.uid()), Some(owner.gid())).ok(); // Only root can; for others it is theirs anyway.
+    }
 }
 
 fn path_of(folder: &Path, generation: u64) -> PathBuf {
@@ -245,7 +269,7 @@ fn generations(folder: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Reads the generations, newest first, until one has a whole snapshot; newer sound entries go over older ones.
-fn load(folder: &Path) -> io::Result<Loaded> {
+pub(crate) fn load(folder: &Path) -> io::Result<Loaded> {
     let mut numbers = generations(folder)?;
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     let mut loaded = Loaded { first_start: numbers.is_empty(), ..Loaded::default() };
@@ -295,11 +319,14 @@ fn checksum(sequence: u64, payload: &[u8]) -> u32 {
 fn decode(bytes: &[u8]) -> (Vec<Line>, Option<String>) {
     let mut lines = Vec::new();
     if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
-        return (lines, Some("not a checkpoint (damaged or empty header)".into()));
+        return (
+            lines,
+            Some(format!("not a checkpoint: damaged header at byte 0, {} bytes are not used", bytes.len())),
+        );
     }
     let version = u32::from_le_bytes(bytes[8..HEADER_BYTES].try_into().expect("four bytes"));
     if version != VERSION {
-        return (lines, Some(format!("version {version}, this program reads version {VERSION}")));
+        return (lines, Some(format!("version {version} at byte 8, this program reads version {VERSION}")));
     }
     let (mut at, mut before) = (HEADER_BYTES, 0);
     while at < bytes.len() {
@@ -344,6 +371,7 @@ impl From<&Saved> for Put {
             head: saved.progress.anchor.head,
             tail: saved.progress.anchor.tail,
             cursor: saved.cursor.clone(),
+            cuts: saved.cuts.clone(),
         }
     }
 }
@@ -361,6 +389,7 @@ impl TryFrom<Put> for Saved {
             generation: put.generation,
             progress: Progress { offset: put.offset, anchor },
             cursor: put.cursor,
+            cuts: put.cuts,
         })
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 /// Least time between two flushes: what a crash can make to be read again.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,10 +20,12 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// What the tail stage tells before and after the groups of a file.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Groups of this file follow, from `saved.progress` on.
-    Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card> },
+    /// Groups of this file follow, from `saved.progress` on. `written` is told as soon as the entry was written.
+    Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card>, written: Option<oneshot::Sender<()>> },
     /// The file is gone; its entry goes when everything up to `end` is settled.
     Leave { stream: StreamId, end: u64, reason: &'static str },
+    /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
+    Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
     /// An entry of something that is no file, as it is to be written.
@@ -49,10 +52,13 @@ struct File {
 }
 
 struct Commit {
+    store: Store,
     ledger: Ledger,
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
     forgets: Vec<Key>,
+    /// Cuts that wait to be made durable.
+    cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
     /// Entries of files that are followed no longer and of what is no file, not yet written.
     rested: Vec<Saved>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
@@ -64,7 +70,7 @@ struct Commit {
 
 /// Runs until every `Ack` is gone, then flushes a last time.
 pub(crate) async fn run(
-    mut store: Store,
+    store: Store,
     mut control: Receiver<Control>,
     mut entries: UnboundedReceiver<Entry>,
     rewinds: UnboundedSender<Rewind>,
@@ -72,14 +78,20 @@ pub(crate) async fn run(
     health: Health,
 ) {
     let (ledger, files) = (Ledger::default(), HashMap::new());
-    let (dirty, forgets, rested, is_owing) = (HashSet::new(), Vec::new(), Vec::new(), false);
-    let mut commit = Commit { ledger, files, dirty, forgets, rested, is_owing, rewinds, metrics, health };
+    let (dirty, forgets, cuts, rested, is_owing) = (HashSet::new(), Vec::new(), Vec::new(), Vec::new(), false);
+    let mut commit = Commit { store, ledger, files, dirty, forgets, cuts, rested, is_owing, rewinds, metrics, health };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            Some(told) = control.recv() => commit.take(told),
+            Some(told) = control.recv() => {
+                commit.take(told);
+                while let Ok(told) = control.try_recv() {
+                    commit.take(told);
+                }
+                commit.flush_cuts();
+            }
             entry = entries.recv() => {
                 // A file is opened before its first group exists: what is told comes first.
                 while let Ok(told) = control.try_recv() {
@@ -90,26 +102,37 @@ pub(crate) async fn run(
                     None => break,
                 }
             }
-            _ = ticks.tick() => commit.flush(&mut store),
+            _ = ticks.tick() => commit.flush(),
         }
     }
-    commit.flush(&mut store);
+    commit.flush();
 }
 
 impl Commit {
     fn take(&mut self, told: Control) {
         match told {
-            Control::Open { saved, source, epoch, card } => {
+            Control::Open { saved, source, epoch, card, written } => {
                 let stream = source.stream;
                 self.ledger.open(stream, epoch, saved.progress);
                 self.files.insert(stream, File { saved, source, epoch, card, leaves_at: None });
                 self.dirty.insert(stream);
+                if let Some(written) = written {
+                    self.flush(); // If that fails, shipping goes on all the same.
+                    written.send(()).ok(); // Tailing has ended.
+                }
             }
             Control::Leave { stream, end, reason } => {
                 if let Some(file) = self.files.get_mut(&stream) {
                     file.leaves_at = Some((end, reason));
                 }
                 self.leave(stream);
+            }
+            Control::Cut { stream, at, done } => {
+                if let Some(file) = self.files.get_mut(&stream) {
+                    file.saved.cuts.push(at);
+                    self.dirty.insert(stream);
+                }
+                self.cuts.push((stream, done));
             }
             Control::Rest { stream } => {
                 self.ledger.close(stream);
@@ -138,6 +161,7 @@ impl Commit {
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
         if let Some(file) = self.files.get_mut(&debt.stream) {
             file.saved.progress = progress;
+            file.saved.cuts.retain(|cut| *cut >= progress.offset);
             file.card.acknowledged(progress.offset);
             self.dirty.insert(debt.stream);
         }
@@ -185,14 +209,26 @@ impl Commit {
         self.forgets.extend(self.files.remove(&stream).map(|file| file.saved.key()));
     }
 
-    fn flush(&mut self, store: &mut Store) {
+    /// Makes cuts durable at once, many in one flush. If that fails the event is sent all the same: shipping goes on, and what
+    /// a crash could then cut in another place is said with the failure.
+    fn flush_cuts(&mut self) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        self.flush();
+        for (stream, done) in self.cuts.drain(..) {
+            done.send(stream).ok(); // Tailing has ended.
+        }
+    }
+
+    fn flush(&mut self) {
         if self.dirty.is_empty() && self.forgets.is_empty() && self.rested.is_empty() && !self.is_owing {
             return;
         }
         let mut puts = std::mem::take(&mut self.rested);
         puts.extend(self.dirty.drain().filter_map(|stream| self.files.get(&stream)).map(|file| file.saved.clone()));
         let forgets = std::mem::take(&mut self.forgets);
-        let result = store.flush(&puts, &forgets);
+        let result = self.store.flush(&puts, &forgets);
         self.is_owing = result.is_err();
         self.metrics.checkpoints.with_label_values(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         if let Err(error) = &result {
@@ -241,9 +277,10 @@ mod tests {
             generation: 0,
             progress,
             cursor: None,
+            cuts: vec![],
         };
         let card = Arc::new(Card::new("/a".into(), inode));
-        let open = Control::Open { saved, source: source.clone(), epoch: 0, card };
+        let open = Control::Open { saved, source: source.clone(), epoch: 0, card, written: None };
         control.send(open).await.expect("is open");
         Bench { control, ledger, rewinds, source, metrics, task }
     }
@@ -274,6 +311,25 @@ mod tests {
         first.settle();
         drop(second); // Still on its way when the process ends.
         assert_eq!(bench.end(folder.path()).await, [10]);
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_waited_for_is_written_at_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bench = bench(folder.path()).await;
+        let (written, is_written) = oneshot::channel();
+        let inode = Inode { device: 1, number: 3, birth_ns: None };
+        let progress = Progress { offset: 7, anchor: Anchor::default() };
+        let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
+        let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![], cursor: None };
+        let (source, card) = (bench.source.clone(), Arc::new(Card::new("/b".into(), inode)));
+        let open = Control::Open { saved, source, epoch: 0, card, written: Some(written) };
+        bench.control.send(open).await.expect("is open");
+        is_written.await.expect("is told");
+        bench.task.abort(); // A kill: nothing is flushed any more.
+        assert!(bench.task.await.is_err(), "aborted");
+        let (_, loaded) = Store::open(folder.path()).expect("opens");
+        assert!(loaded.files.values().any(|saved| saved.path == "/b" && saved.progress.offset == 7));
     }
 
     #[tokio::test]

@@ -6,14 +6,17 @@ mod written;
 pub(crate) use stream::{JournaldInput, Listen, StreamKind, SyslogInput};
 pub use stream::{Protocol, StreamInput};
 
+use crate::assemble::Recipe;
+use crate::decode::{DecodeConfig, Decoder, Encoding, InvalidBytes, LineTerminator, OnLongLine};
 use crate::follow::Links;
+use crate::parse::{ParserConfig, Plan};
 use crate::stream::{Format, Framing};
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::{Deserialize, Deserializer};
 use service::load::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use written::{Recorder, Written};
@@ -101,6 +104,27 @@ pub struct InputConfig {
     /// On SIGTERM, read on to the present end of each file, within `drain_timeout`. Default: no, stop reading at once.
     #[serde(default)]
     pub read_until_eof: bool,
+    /// A name of the WHATWG encoding standard or of Filebeat. Default `auto`: a BOM decides, without one UTF-8.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// What ends a line: `auto` (LF or CRLF), one of Filebeat's names, or `{custom: "…"}`. Default `auto`.
+    #[serde(default)]
+    pub line_terminator: LineTerminator,
+    /// Bytes that are no character of the encoding: `keep` or `replace` them by U+FFFD. Default `keep`.
+    #[serde(default)]
+    pub invalid_bytes: InvalidBytes,
+    /// What becomes of a line longer than `line_bytes_max`: `truncate`, `split` or `skip`. Default `truncate`.
+    #[serde(default)]
+    pub on_long_line: OnLongLine,
+    /// What makes events of lines, in order: `multiline`, `exceptions`, `container`, `ndjson`. Default: each line is one.
+    #[serde(default)]
+    pub parsers: Vec<ParserConfig>,
+    /// Only events that match one of these regular expressions are shipped. Default: all.
+    #[serde(default)]
+    pub include_lines: Vec<String>,
+    /// Events that match one of these are not shipped. Default: none.
+    #[serde(default)]
+    pub exclude_lines: Vec<String>,
     /// Longest line that is shipped whole; a longer one is cut, flagged and counted. Default 512 KiB.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,
@@ -285,12 +309,21 @@ pub struct FileInput {
     pub read_until_eof: bool,
     /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
     pub(crate) is_retired: bool,
+    /// What it makes of the bytes of its files.
+    pub(crate) recipe: Recipe,
 }
 
 impl FileInput {
     /// The same input, removed from the configuration.
     pub(crate) fn retired(&self) -> Self {
         Self { globs: Vec::new(), is_retired: true, ..self.clone() }
+    }
+}
+
+impl FileInput {
+    /// True if the input follows a file with this path, should there be one.
+    pub(crate) fn is_match(&self, path: &Path) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
     }
 }
 
@@ -366,6 +399,14 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
     for path in &config.exclude {
         exclude.add(crate::discover::compile(path).context("exclude")?);
     }
+    let plan = Plan::new(&config.parsers, &config.include_lines, &config.exclude_lines)?;
+    let decode = DecodeConfig {
+        encoding: config.encoding,
+        line_terminator: config.line_terminator.clone(),
+        on_long_line: config.on_long_line,
+        invalid_bytes: config.invalid_bytes,
+        line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
+    };
     Ok(FileInput {
         shared,
         globs,
@@ -382,6 +423,7 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
         delete_after: config.delete_after,
         read_until_eof: config.read_until_eof,
         is_retired: false,
+        recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
     })
 }
 

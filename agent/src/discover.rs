@@ -12,6 +12,7 @@ use notify::{EventKind, RecursiveMode, Watcher as _};
 use service::clock::monotonic;
 use service::stop::Stop;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -70,6 +71,22 @@ impl Glob {
             bail!("glob {pattern:?} ends with \"**\", which matches folders; write \"**/*\" for the files in them");
         }
         Ok(Self { parts })
+    }
+
+    /// True if it matches `path`, whether or not there is such a file.
+    pub(crate) fn is_match(&self, path: &Path) -> bool {
+        let names: Vec<_> = path.components().map(Component::as_os_str).collect();
+        is_match(&self.parts, &names)
+    }
+}
+
+fn is_match(parts: &[Part], names: &[&OsStr]) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return names.is_empty() };
+    let below = names.split_first();
+    match part {
+        Part::Literal(name) => below.is_some_and(|(first, names)| name == first && is_match(rest, names)),
+        Part::Pattern(pattern) => below.is_some_and(|(first, names)| pattern.is_match(first) && is_match(rest, names)),
+        Part::Folders => is_match(rest, names) || below.is_some_and(|(_, names)| is_match(parts, names)),
     }
 }
 
@@ -234,7 +251,7 @@ impl Touched {
     }
 
     /// False if there are too many to remember.
-    fn add(&self, touched: &[PathBuf]) -> bool {
+    pub(crate) fn add(&self, touched: &[PathBuf]) -> bool {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         if paths.len() + touched.len() > TOUCHED_MAX {
             return false;
@@ -397,6 +414,13 @@ mod tests {
         let listing = scan(&Arc::new(crate::config::parted(crate::config::inputs(&configs).expect("valid")).0));
         let paths = listing.files.iter().map(|seen| seen.path.strip_prefix(folder.path()).expect("below").to_owned());
         let paths: Vec<_> = paths.collect();
+        let glob = Glob::new(&format!("{}/{glob}", folder.path().display())).expect("compiles");
+        let kept = files
+            .iter()
+            .map(|file| folder.path().join(file))
+            .filter(|path| !path.starts_with(folder.path().join("out")));
+        let matching: BTreeSet<_> = kept.filter(|path| glob.is_match(path)).collect();
+        assert!(matching.iter().eq(listing.files.iter().map(|seen| &seen.path)), "what is found is what matches");
         assert_eq!(paths, found.iter().map(PathBuf::from).collect::<Vec<_>>());
     }
 

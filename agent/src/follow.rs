@@ -1,10 +1,14 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
+use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
-use crate::frame::{Framed, content, cut, frame};
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
+use crate::decode::Cutter;
+use crate::frame::{Framed, content, cut, frame, last_line_start};
+use crate::identity::{Edges, Inode, Likeness, TAIL_BYTES_MAX, compare, incarnation, read_span};
+use crate::line::Events;
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -14,6 +18,20 @@ use std::time::Instant;
 
 /// Bytes of one read, and so of one turn of a file. A longer line makes the buffer grow up to the line limit.
 const CHUNK_BYTES: usize = 128 * 1024;
+
+/// Where a file was found, and what is made of it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) input: usize,
+    pub(crate) path: PathBuf,
+    pub(crate) recipe: Recipe,
+}
+
+/// How far back from the end `start: end` looks for the start of the last line.
+const LAST_LINE_BYTES: u64 = 64 * 1024;
+
+/// How much more than the longest line a chunk must have, so that its end is found in it.
+const LINE_END_ROOM: usize = 64;
 
 /// A file that is being followed.
 #[derive(Debug)]
@@ -41,6 +59,14 @@ pub(crate) struct Follow {
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
     long: Option<LongLine>,
+    recipe: Recipe,
+    /// After a reload: to be used as soon as nothing is open.
+    next_recipe: Option<Recipe>,
+    way: Way,
+    /// Cuts by time of an earlier life, for the first assembly.
+    pub(crate) cuts: Vec<u64>,
+    /// A cut by time is being made durable: until then nothing is read.
+    pub(crate) is_cutting: bool,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
     pub(crate) changed: Instant,
@@ -66,6 +92,17 @@ impl Sighting {
 enum Held {
     Open { file: File, edges: Edges },
     Closed(Anchor),
+}
+
+/// How lines are made of its bytes.
+#[derive(Debug)]
+enum Way {
+    /// Not looked at yet.
+    Untold,
+    /// Cut at LF, without a copy.
+    Plain,
+    /// Everything else.
+    Assembled(Box<Assembly>),
 }
 
 /// What opening a closed file found.
@@ -97,6 +134,12 @@ pub(crate) struct Passed {
     pub(crate) cut_bytes: u64,
     /// A hole that was passed over.
     pub(crate) zero_bytes: u64,
+    /// Bytes that are no character of the encoding; they are shipped, as they are or replaced.
+    pub(crate) invalid_bytes: u64,
+    /// Pieces of lines that were split.
+    pub(crate) pieces: u64,
+    /// Events that a parser could not read and that are shipped as they are.
+    pub(crate) unparsed: u64,
 }
 
 impl Passed {
@@ -112,7 +155,11 @@ pub(crate) struct Lines {
     pub(crate) records: Vec<Record>,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Content of the file around `end`.
+    pub(crate) anchor: Anchor,
     pub(crate) passed: Passed,
+    /// Events that were left out, by reason.
+    pub(crate) filtered: BTreeMap<&'static str, u64>,
     /// The file did not end with them.
     pub(crate) is_full: bool,
 }
@@ -131,7 +178,8 @@ pub(crate) enum Look {
 
 impl Follow {
     /// Starts to follow `file` at its start.
-    pub(crate) fn new(file: File, input: usize, path: PathBuf, inode: Inode, stream: StreamId, now: Instant) -> Self {
+    pub(crate) fn new(file: File, place: Place, inode: Inode, stream: StreamId, now: Instant) -> Self {
+        let Place { input, path, recipe } = place;
         Self {
             held: Held::Open { file, edges: Edges::default() },
             input,
@@ -148,6 +196,11 @@ impl Follow {
             reread_below: 0,
             seen: Sighting::default(),
             long: None,
+            recipe,
+            next_recipe: None,
+            way: Way::Untold,
+            cuts: Vec::new(),
+            is_cutting: false,
             is_queued: false,
             is_listed: true,
             changed: now,
@@ -156,30 +209,58 @@ impl Follow {
 
     /// Goes on at `offset`, as settled. False if the file no longer reaches that far.
     pub(crate) fn resume_at(&mut self, offset: u64) -> io::Result<bool> {
+        let reaches = self.go_back_to(offset)?;
+        if reaches {
+            self.card.start_at(offset);
+        }
+        Ok(reaches)
+    }
+
+    fn go_back_to(&mut self, offset: u64) -> io::Result<bool> {
         let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
         let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
         *edges = found;
-        (self.offset, self.long) = (offset, None);
-        self.card.start_at(offset);
+        self.begin_at(offset);
         Ok(true)
     }
 
-    /// Goes back to `progress` in another epoch: what lay behind it was given back.
+    /// Goes back to `progress` in another epoch: what lay behind it was given back. False if what lies before it is no
+    /// longer what was read: the file was truncated since.
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
         if let Held::Closed(anchor) = &mut self.held {
             *anchor = progress.anchor;
-            (self.offset, self.long) = (progress.offset, None);
+            self.begin_at(progress.offset);
             return Ok(true);
         }
+        if progress.offset > 0 && compare(self.file()?, progress.offset, &progress.anchor)? == Likeness::Other {
+            return Ok(false);
+        }
         self.resume_at(progress.offset)
+    }
+
+    /// Nothing of what lies behind `offset` has been read.
+    fn begin_at(&mut self, offset: u64) {
+        if let Way::Assembled(assembly) = &self.way {
+            self.cuts = assembly.cuts_from(offset);
+        }
+        (self.offset, self.long, self.way) = (offset, None, Way::Untold);
+    }
+
+    /// True if it stands at its start again and no longer begins with the line that its incarnation was made of.
+    pub(crate) fn begins_anew(&self, agent: &str) -> io::Result<bool> {
+        match &self.source {
+            Some(source) if self.offset == 0 => Ok(self.incarnation(agent)? != Some(source.incarnation)),
+            _ => Ok(false),
+        }
     }
 
     /// A second handle with the same place, for the file's next life.
     pub(crate) fn reopened(&self, stream: StreamId, now: Instant) -> io::Result<Self> {
         let file = self.file()?.try_clone()?;
-        let mut next = Self::new(file, self.input, self.path.clone(), self.inode, stream, now);
+        let place = Place { input: self.input, path: self.path.clone(), recipe: self.recipe.clone() };
+        let mut next = Self::new(file, place, self.inode, stream, now);
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
         Ok(next)
@@ -201,12 +282,17 @@ impl Follow {
     /// and not all of it is settled.
     pub(crate) fn close(&mut self) -> bool {
         let Held::Open { file, edges } = &self.held else { return true };
-        if file.metadata().map_or(true, |found| found.nlink() == 0) && !self.is_done() {
+        let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
-        self.long = None;
         true
+    }
+
+    /// Gives back what is kept of a line whose end was not found; it is scanned again when the file grows.
+    pub(crate) fn let_go_of_long_line(&mut self) {
+        self.long = None;
     }
 
     /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
@@ -227,6 +313,70 @@ impl Follow {
         Ok(opened)
     }
 
+    /// All before it was handed on: the start of what is open, or the next byte to read.
+    pub(crate) fn handed_to(&self) -> u64 {
+        match &self.way {
+            Way::Assembled(assembly) => assembly.handed_to(),
+            _ => self.offset,
+        }
+    }
+
+    /// When what is open is to be finished, if nothing more comes.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.way {
+            Way::Assembled(assembly) => assembly.deadline(),
+            _ => None,
+        }
+    }
+
+    /// Where a cut by time falls.
+    pub(crate) fn cut_offset(&self) -> u64 {
+        match &self.way {
+            Way::Assembled(assembly) => assembly.cut_offset(),
+            _ => self.offset,
+        }
+    }
+
+    /// Finishes what is open: its time is up, or the file is gone.
+    pub(crate) fn flush(&mut self) -> io::Result<Option<Lines>> {
+        let Way::Assembled(assembly) = &mut self.way else { return Ok(None) };
+        let mut events = Events::default();
+        assembly.flush(&mut events);
+        let lines = assembly.hand_out(events, self.offset);
+        lines.map(|lines| self.anchored(lines)).transpose()
+    }
+
+    /// Other rules for lines, from the next event on.
+    pub(crate) fn use_recipe(&mut self, recipe: Recipe) {
+        self.next_recipe = Some(recipe);
+    }
+
+    /// `start: end`: where the unfinished last line of the first `size` bytes starts. `None` if there is no line end.
+    pub(crate) fn last_line_start(&self, size: u64) -> io::Result<Option<u64>> {
+        let file = self.file()?;
+        let head = read_head(file)?;
+        let mut cutter = Cutter::new(self.recipe.decoder.clone(), &head);
+        if cutter.is_plain() {
+            let from = size.saturating_sub(LAST_LINE_BYTES);
+            let bytes = usize::try_from(size - from).unwrap_or(usize::MAX);
+            let last = read_span(file, from, bytes)?;
+            return Ok(last.and_then(|last| last_line_start(&last)).map(|start| from + start as u64));
+        }
+        // A character's edge is only known from the start on.
+        let (mut at, mut wanted, mut end, mut scratch) = (0, CHUNK_BYTES, None, Vec::new());
+        while at < size {
+            let mut chunk = vec![0; wanted.min(usize::try_from(size - at).unwrap_or(usize::MAX))];
+            let read = read_at(file, &mut chunk, at)?;
+            let cut = cutter.cut(&chunk[..read], at, &mut scratch, &mut |line| end = Some(line.end));
+            if cut.consumed == 0 && read < wanted {
+                break;
+            }
+            wanted = if cut.consumed == 0 { wanted * 2 } else { CHUNK_BYTES };
+            at += cut.consumed as u64;
+        }
+        Ok(end)
+    }
+
     pub(crate) fn anchor(&self) -> Anchor {
         match &self.held {
             Held::Open { edges, .. } => edges.anchor(),
@@ -236,18 +386,19 @@ impl Follow {
 
     /// True if every byte read so far is settled.
     pub(crate) fn is_settled(&self) -> bool {
-        self.source.is_none() || self.card.committed() == self.offset
+        self.source.is_none() || self.card.committed() == self.handed_to()
     }
 
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
     pub(crate) fn is_done(&self) -> bool {
         let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
-        size == self.offset && self.is_settled()
+        let is_open = matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle());
+        size == self.offset && !is_open && self.is_settled()
     }
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
     pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        incarnation(self.file()?, agent, &self.inode, self.generation)
+        incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
     }
 
     /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
@@ -270,8 +421,17 @@ impl Follow {
         if size < self.offset {
             return Ok(Look::End);
         }
-        if self.long.is_some() {
-            return self.look_for_line_end(now);
+        self.tell_way(size)?;
+        let file = self.file()?;
+        if matches!(self.way, Way::Assembled(_)) {
+            return self.look_assembled(size, line_bytes_max, now);
+        }
+        if let Some(long) = &self.long {
+            let kept = &long.kept[..long.kept.len().min(TAIL_BYTES_MAX)];
+            if read_span(file, self.offset, kept.len())?.as_deref() == Some(kept) {
+                return self.look_for_line_end(now);
+            }
+            self.long = None; // Another line stands there now.
         }
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
@@ -289,10 +449,12 @@ impl Follow {
                 self.pass(&buffer[..framed.consumed], now);
                 buffer.truncate(framed.consumed);
                 let buffer = Bytes::from(buffer);
-                let Framed { empty, empty_bytes, truncated, cut_bytes, .. } = framed;
-                let passed = Passed { empty, empty_bytes, truncated, cut_bytes, zero_bytes: 0 };
-                let (end, is_full) = (self.offset, self.offset < size);
-                return Ok(Look::Lines(Lines { buffer, records, start, end, passed, is_full }));
+                let Framed { empty, empty_bytes, truncated, cut_bytes, zeros, .. } = framed;
+                let passed =
+                    Passed { empty, empty_bytes, truncated, cut_bytes, zero_bytes: zeros, ..Passed::default() };
+                let (end, is_full, anchor) = (self.offset, self.offset < size, self.anchor());
+                let filtered = BTreeMap::new();
+                return Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full }));
             }
             if read < buffer_bytes {
                 return Ok(Look::End);
@@ -315,8 +477,72 @@ impl Follow {
         let start = self.offset;
         self.pass(zeros, now);
         let passed = Passed { zero_bytes: zeros.len() as u64, ..Passed::default() };
-        let (buffer, records) = (Bytes::new(), Vec::new());
-        Look::Lines(Lines { buffer, records, start, end: self.offset, passed, is_full: true })
+        let (buffer, records, end, anchor) = (Bytes::new(), Vec::new(), self.offset, self.anchor());
+        Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered: BTreeMap::new(), is_full: true })
+    }
+
+    /// Decides how lines are made, at the first look at some bytes and after a reload.
+    fn tell_way(&mut self, size: u64) -> io::Result<()> {
+        let is_between = match &self.way {
+            Way::Assembled(assembly) => assembly.is_idle() && assembly.handed_to() == self.offset,
+            _ => self.long.is_none(),
+        };
+        if is_between && let Some(recipe) = self.next_recipe.take() {
+            self.recipe = recipe;
+            self.begin_at(self.offset);
+        }
+        if matches!(self.way, Way::Untold) && size > self.offset {
+            let head = read_head(self.file()?)?;
+            let assembly = Assembly::new(&self.recipe, &head, self.offset, std::mem::take(&mut self.cuts));
+            let is_plain = assembly.is_plain(&self.recipe);
+            self.way = if is_plain { Way::Plain } else { Way::Assembled(Box::new(assembly)) };
+        }
+        Ok(())
+    }
+
+    /// A look at a file whose lines need more than a cut at LF.
+    fn look_assembled(&mut self, size: u64, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        match &self.way {
+            Way::Assembled(assembly) if assembly.hole_at() == Some(size) => return Ok(Look::End),
+            Way::Assembled(assembly) if assembly.hole_at().is_some() => {
+                let from = assembly.handed_to();
+                return Ok(if self.go_back_to(from)? { Look::More } else { Look::Truncated });
+            }
+            _ => {}
+        }
+        let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
+        let (mut events, mut wanted) = (Events::default(), CHUNK_BYTES);
+        loop {
+            let mut chunk = vec![0; wanted.min(left)];
+            let read = read_at(self.file()?, &mut chunk, self.offset)?;
+            let Way::Assembled(assembly) = &mut self.way else { return Ok(Look::More) };
+            let taken = assembly.take(&chunk[..read], self.offset, now, &mut events);
+            if taken == 0 && read == wanted && wanted < line_bytes_max + LINE_END_ROOM {
+                wanted = (wanted * 4).min(line_bytes_max + LINE_END_ROOM);
+                continue;
+            }
+            self.pass(&chunk[..taken], now);
+            let Way::Assembled(assembly) = &mut self.way else { return Ok(Look::More) };
+            let is_full = taken > 0 && self.offset < size;
+            return match assembly.hand_out(events, self.offset) {
+                Some(lines) => Ok(Look::Lines(Lines { is_full, ..self.anchored(lines)? })),
+                None if is_full => Ok(Look::More),
+                None => {
+                    assembly.at_end(size);
+                    Ok(Look::End)
+                }
+            };
+        }
+    }
+
+    /// Reads the anchor at the end of a span, which may lie before what was read.
+    fn anchored(&self, lines: Lines) -> io::Result<Lines> {
+        if lines.end == self.offset {
+            return Ok(Lines { anchor: self.anchor(), ..lines });
+        }
+        let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read");
+        let edges = Edges::read(self.file()?, lines.end)?.ok_or_else(gone)?;
+        Ok(Lines { anchor: edges.anchor(), ..lines })
     }
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
@@ -337,10 +563,10 @@ impl Follow {
         *edges = found;
         (self.offset, self.changed) = (end, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
-        let buffer = Bytes::from(kept);
+        let (buffer, anchor, filtered) = (Bytes::from(kept), self.anchor(), BTreeMap::new());
         let cut_bytes = end - start - u64::from(kept_bytes);
         let passed = Passed { truncated: 1, cut_bytes, ..Passed::default() };
-        Ok(Look::Lines(Lines { buffer, records, start, end, passed, is_full: true }))
+        Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full: true }))
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {
@@ -350,6 +576,14 @@ impl Follow {
         self.offset += bytes.len() as u64;
         self.changed = now;
     }
+}
+
+/// The first four bytes, or all there are: enough for a BOM.
+fn read_head(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; 4];
+    let read = read_at(file, &mut head, 0)?;
+    head.truncate(read);
+    Ok(head)
 }
 
 fn closed() -> io::Error {
@@ -408,7 +642,11 @@ mod tests {
             let path = folder.path().join("a.log");
             fs::write(&path, content).expect("written");
             let (file, inode) = open(&path, Links::Refused).expect("opens");
-            let follow = Follow::new(file, 0, path, inode, StreamId(1), service::clock::monotonic());
+            let yaml = "[{id: a, type: file, paths: [/a]}]";
+            let configs: Vec<crate::InputConfig> = service::load::parse_config(Path::new("a"), yaml).expect("valid");
+            let recipe = crate::config::parted(crate::inputs(&configs).expect("valid")).0[0].recipe.clone();
+            let place = Place { input: 0, path, recipe };
+            let follow = Follow::new(file, place, inode, StreamId(1), service::clock::monotonic());
             Self { folder, follow }
         }
 
@@ -473,6 +711,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_that_is_replaced_before_its_end_is_not_mixed_with_the_other() {
+        let mut log = Log::new("z".repeat(300_000).as_bytes());
+        assert_eq!(log.lines(), []);
+        fs::write(log.folder.path().join("a.log"), "y".repeat(300_000) + "\nb\n").expect("written");
+        assert_eq!(log.lines(), [(0, "y".repeat(200_000)), (300_001, "b".into())]);
+    }
+
+    #[test]
+    fn a_long_line_goes_on_after_its_file_was_closed() {
+        let mut log = Log::new(("z".repeat(3_000_000) + "\nb\n").as_bytes());
+        for _ in 0..100 {
+            match log.follow.look(200_000, service::clock::monotonic()).expect("readable") {
+                Look::Lines(lines) => return assert_eq!(lines.end, 3_000_001),
+                look => assert!(matches!(look, Look::More), "{look:?}"),
+            }
+            assert!(log.follow.close(), "another file needs the descriptor");
+            assert_eq!(log.follow.open(Links::Refused).expect("opens"), Opened::Same);
+        }
+        panic!("the end of the line is never found");
+    }
+
+    #[test]
     fn a_shorter_file_is_truncated() {
         let mut log = Log::new(b"one\ntwo\n");
         log.lines();
@@ -489,12 +749,26 @@ mod tests {
     }
 
     #[test]
-    fn a_rewind_reads_again_and_flags_it() {
+    fn regrown_between_one_chunk_and_the_next_is_truncated() {
         let mut log = Log::new(b"one\ntwo\n");
+        let first = log.follow.look(99, service::clock::monotonic());
+        assert!(matches!(first, Ok(Look::Lines(lines)) if !lines.is_full), "its end was not looked at again");
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\nfive\n").expect("written");
+        assert!(matches!(log.follow.look(99, service::clock::monotonic()), Ok(Look::Truncated)));
+    }
+
+    #[test]
+    fn a_rewind_reads_again_and_flags_it() {
+        let mut log = Log::new(b"one\n");
         log.lines();
-        assert!(log.follow.rewind(&Progress { offset: 4, anchor: Anchor::default() }, 1).expect("readable"));
+        let first = Progress { offset: 4, anchor: log.follow.anchor() };
+        log.append(b"two\n");
+        log.lines();
+        assert!(log.follow.rewind(&first, 1).expect("readable"));
         assert_eq!((log.follow.reread_below, log.follow.epoch), (8, 1));
         assert_eq!(log.lines(), [(4, "two".into())]);
+        fs::write(log.folder.path().join("a.log"), b"three\nfour\n").expect("written");
+        assert!(!log.follow.rewind(&first, 2).expect("readable"), "it would be read on in the middle of a line");
     }
 
     #[test]

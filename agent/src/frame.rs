@@ -1,6 +1,7 @@
 //! Bytes of a file → lines. Pure: it neither reads nor keeps anything.
 //!
-//! A line ends at LF; a CR before it belongs to the line end. Lines are ranges of the chunk, none is copied.
+//! A line ends at LF; a CR before it belongs to the line end, zeros at its start to a hole before it. Lines are ranges of
+//! the chunk, none is copied.
 
 use event::Record;
 use memchr::{memchr_iter, memrchr};
@@ -14,6 +15,8 @@ pub(crate) struct Framed {
     pub(crate) empty: u64,
     /// Bytes of those lines, with their line ends.
     pub(crate) empty_bytes: u64,
+    /// Bytes of holes before lines; wherever a chunk begins, a line begins at the same offset.
+    pub(crate) zeros: u64,
     /// Lines that were longer than the limit and are cut.
     pub(crate) truncated: u64,
     /// Bytes that were cut off.
@@ -27,8 +30,10 @@ pub(crate) struct Framed {
 pub(crate) fn frame(chunk: &[u8], offset: u64, line_bytes_max: usize, records: &mut Vec<Record>) -> Framed {
     let mut framed = Framed::default();
     for end in memchr_iter(b'\n', chunk) {
-        let start = framed.consumed;
+        let hole = chunk[framed.consumed..end].iter().take_while(|byte| **byte == 0).count();
+        let start = framed.consumed + hole;
         framed.consumed = end + 1;
+        framed.zeros += hole as u64;
         let line = content(&chunk[start..end]);
         if line.is_empty() {
             framed.empty += 1;
@@ -108,7 +113,14 @@ mod tests {
     fn empty_lines_make_no_record_but_are_consumed() {
         check("\n\na\n\r\n", &["a"], "");
         let framed = frame(b"\n\na\n\r\n", 0, 8, &mut Vec::new());
-        assert_eq!(framed, Framed { consumed: 6, empty: 3, empty_bytes: 4, truncated: 0, cut_bytes: 0 });
+        assert_eq!(framed, Framed { consumed: 6, empty: 3, empty_bytes: 4, ..Framed::default() });
+    }
+
+    #[test]
+    fn zeros_before_a_line_are_a_hole() {
+        check("a\n\0\0b\n\0\0\n\0c", &["a", "b"], "\0c");
+        let framed = frame(b"\0a\n\0\0\nb\0c\n", 0, 8, &mut Vec::new());
+        assert_eq!(framed, Framed { consumed: 10, empty: 1, empty_bytes: 1, zeros: 3, ..Framed::default() });
     }
 
     #[test]
@@ -126,7 +138,7 @@ mod tests {
     proptest::proptest! {
         /// Wherever the chunks are cut, the lines and their offsets are the same.
         #[test]
-        fn lines_do_not_depend_on_the_chunks(text in "[ab\r\n]{0,200}", step in 1_usize..40) {
+        fn lines_do_not_depend_on_the_chunks(text in "[ab\0\r\n]{0,200}", step in 1_usize..40) {
             let whole = lines_of(text.as_bytes(), text.len().max(1));
             proptest::prop_assert_eq!(lines_of(text.as_bytes(), step), whole);
         }

@@ -3,10 +3,13 @@
 //! The rules are DESIGN.md §4: an incarnation id is made once and never changes; anchors (a hash of the head, a hash of
 //! the bytes before an offset) only match files to what a checkpoint knows of them.
 
+use crate::decode::{Cutter, Decoder};
+use crate::line::Line;
 use event::{Anchor, Incarnation};
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -53,24 +56,6 @@ impl Edges {
         let tail_bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(TAIL_BYTES_MAX);
         let tail = read_span(file, offset - tail_bytes as u64, tail_bytes)?;
         Ok(head.zip(tail).map(|(head, tail)| Self { head, tail }))
-    }
-
-    /// The edges of the next `offset` bytes that `reader` gives. `None` if it ends before.
-    pub(crate) fn of(reader: &mut dyn Read, offset: u64) -> io::Result<Option<Self>> {
-        let (mut edges, mut left, mut buffer) = (Self::default(), offset, [0; 8 * 1024]);
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            match reader.read(&mut buffer[..wanted]) {
-                Ok(0) => return Ok(None),
-                Ok(bytes) => {
-                    edges.extend(&buffer[..bytes]);
-                    left -= bytes as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(edges))
     }
 
     /// Takes in `bytes`, which follow what was read so far.
@@ -127,18 +112,39 @@ pub(crate) fn compare(file: &File, offset: u64, anchor: &Anchor) -> io::Result<L
 }
 
 /// The incarnation that a file's content gives; `None` before its first complete line.
-pub(crate) fn incarnation(file: &File, agent: &str, inode: &Inode, generation: u32) -> io::Result<Option<Incarnation>> {
+pub(crate) fn incarnation(
+    file: &File,
+    agent: &str,
+    inode: &Inode,
+    generation: u32,
+    decoder: &Arc<Decoder>,
+) -> io::Result<Option<Incarnation>> {
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let head = read_span(file, 0, size.min(HEAD_BYTES_MAX))?;
-    Ok(head.and_then(|head| incarnation_of(&head, agent, inode, generation)))
+    Ok(head.and_then(|head| incarnation_of(&head, agent, inode, generation, decoder)))
 }
 
 /// The incarnation of a file that starts with `head`: its first 1024 bytes, unpacked if it is packed, or all there are.
-pub(crate) fn incarnation_of(head: &[u8], agent: &str, inode: &Inode, generation: u32) -> Option<Incarnation> {
-    first_line(head).map(|line| Incarnation::new(agent, inode.number, inode.birth_ns, line, generation))
+pub(crate) fn incarnation_of(
+    head: &[u8],
+    agent: &str,
+    inode: &Inode,
+    generation: u32,
+    decoder: &Arc<Decoder>,
+) -> Option<Incarnation> {
+    let line = first_line(head).or_else(|| first_line_by(decoder, head))?;
+    Some(Incarnation::new(agent, inode.number, inode.birth_ns, line, generation))
 }
 
-/// The first complete line of `start` (with its line end), or its first 1024 bytes. `None` while there is neither.
+/// The first line of a short file whose lines do not end at LF.
+fn first_line_by<'h>(decoder: &Arc<Decoder>, head: &'h [u8]) -> Option<&'h [u8]> {
+    let mut end = None;
+    let mut each = |line: Line<'_>| end = end.or(Some(line.end));
+    Cutter::new(decoder.clone(), &head[..head.len().min(4)]).cut(head, 0, &mut Vec::new(), &mut each);
+    head.get(..usize::try_from(end?).ok()?)
+}
+
+/// The start of a file up to its first LF, or its first 1024 bytes. `None` while there is neither.
 fn first_line(start: &[u8]) -> Option<&[u8]> {
     let head = &start[..start.len().min(HEAD_BYTES_MAX)];
     match memchr::memchr(b'\n', head) {

@@ -10,19 +10,26 @@ mod tail;
 
 mod stream;
 
+mod assemble;
 mod decode;
 mod follow;
 mod frame;
 mod identity;
 mod line;
 mod parse;
-mod unpack;
 
 mod checkpoint;
 mod commit;
+mod state;
+
+mod filebeat;
+mod take_over;
 
 mod config;
 mod metrics;
+
+#[cfg(test)]
+mod model;
 
 pub use board::{Board, Shown, ShownInput};
 pub use config::{AgentConfig, CheckedInput, FileInput, InputConfig, InputKind, Protocol, Start, StreamInput, inputs};
@@ -33,6 +40,8 @@ pub use parse::{
     ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,
     MultilineType, NdjsonConfig, ParserConfig,
 };
+pub use state::{OnDisk, State, StateEntry, forget, read_state};
+pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
 
 pub use stream::{Ended, Format, Framing, Left};
 

@@ -5,6 +5,7 @@ use crate::follow::Passed;
 use event::Debt;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use service::metrics::Registry;
+use std::collections::BTreeMap;
 
 /// What the agent counts.
 #[derive(Debug, Clone)]
@@ -44,11 +45,17 @@ pub struct AgentMetrics {
     /// Records taken from a sender and lost, by reason.
     pub lost_events: IntCounterVec,
     /// Messages that could not be read and are shipped as they are, by reason.
-    pub unparsed: IntCounterVec,
+    pub unparsed_messages: IntCounterVec,
     /// Connections open now.
     pub connections: IntGauge,
     /// Starts of the program that reads the journal, by result.
     pub journal_starts: IntCounterVec,
+    /// Bytes that are no character of their file's encoding.
+    pub invalid_bytes: IntCounter,
+    /// Pieces of lines that were split at the limit.
+    pub pieces: IntCounter,
+    /// Events that a parser could not read.
+    pub unparsed: IntCounter,
     /// Files open now.
     pub open_files: IntGauge,
     /// Files removed after their last byte was acknowledged.
@@ -92,9 +99,12 @@ impl AgentMetrics {
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
             lost_events: counters("events_lost_total", "Records taken from a sender and lost.", "reason"),
-            unparsed: counters("messages_unparsed_total", "Messages shipped as they are, unread.", "reason"),
+            unparsed_messages: counters("messages_unparsed_total", "Messages shipped as they are, unread.", "reason"),
             connections: gauge("connections", "Connections of syslog senders open now."),
             journal_starts: counters("journalctl_starts_total", "Starts of journalctl.", "result"),
+            invalid_bytes: counter("invalid_bytes_total", "Bytes that are no character of their file's encoding."),
+            pieces: counter("line_pieces_total", "Pieces of lines that were split at line_bytes_max."),
+            unparsed: counter("events_unparsed_total", "Events that a parser could not read, shipped as they are."),
             open_files: gauge("files_open", "Files open now."),
             removed: counter("files_removed_total", "Files removed after their last byte was acknowledged."),
             files: gauge("files", "Files followed now."),
@@ -107,15 +117,21 @@ impl AgentMetrics {
     }
 
     /// Counts a span that was read: its records, its bytes, and what of it makes no record.
-    pub(crate) fn count_read(&self, events: u64, bytes: u64, passed: &Passed) {
-        self.read.inc_by(events + passed.empty);
+    pub(crate) fn count_read(&self, events: u64, bytes: u64, passed: &Passed, filtered: &BTreeMap<&'static str, u64>) {
+        self.read.inc_by(events + passed.empty + filtered.values().sum::<u64>());
+        for (reason, count) in filtered {
+            self.filtered.with_label_values(&[*reason]).inc_by(*count);
+        }
+        self.invalid_bytes.inc_by(passed.invalid_bytes);
+        self.pieces.inc_by(passed.pieces);
+        self.unparsed.inc_by(passed.unparsed);
         self.in_flight.add(i64::try_from(events).unwrap_or(i64::MAX));
         self.bytes_read.inc_by(bytes);
         self.bytes_in_flight.add(i64::try_from(bytes - passed.bytes()).unwrap_or(i64::MAX));
+        self.truncated.inc_by(passed.truncated);
         if passed.bytes() > 0 {
             self.filtered.with_label_values(&["empty"]).inc_by(passed.empty);
             self.bytes_filtered.with_label_values(&["empty"]).inc_by(passed.empty_bytes);
-            self.truncated.inc_by(passed.truncated);
             self.bytes_skipped.with_label_values(&["truncated"]).inc_by(passed.cut_bytes);
             self.bytes_skipped.with_label_values(&["zeros"]).inc_by(passed.zero_bytes);
         }

@@ -73,6 +73,11 @@ impl Plan {
         });
         Ok(Self { recipes: recipes.collect::<Result<_, _>>()?, filter: Filter::new(include, exclude)? })
     }
+
+    /// True if every line is an event as it is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.recipes.is_empty() && self.filter.is_empty()
+    }
 }
 
 /// What one file has open: lines that have been read and whose event is not finished.
@@ -130,6 +135,16 @@ impl Assembler {
         self.spans.safe().unwrap_or(self.end)
     }
 
+    /// True if nothing is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Behind the last line: where a cut by time falls.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// When the caller is to [`Assembler::flush`], if no line comes before: an open event has waited for its timeout.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.spans.deadline()
@@ -163,7 +178,7 @@ struct Part<'a> {
 }
 
 /// One parser of one file.
-trait Parse: std::fmt::Debug + Send {
+trait Parse: std::fmt::Debug + Send + Sync {
     /// Takes the next part and passes on what it finishes.
     fn take(&mut self, part: Part<'_>, next: &mut Next<'_>);
 

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 /// What a record costs beside its bytes until it is acknowledged: its envelope and the client's bookkeeping.
 const RECORD_OVERHEAD_BYTES: usize = 600;
@@ -34,6 +35,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const BUSY_LOOK: Duration = Duration::from_millis(100);
 /// … until it has not grown for so long.
 const BUSY: Duration = Duration::from_secs(6);
+/// Listings after which entries of the checkpoint are still looked for under other names. The last one forgets what is not
+/// there: a file that was moved between the first listing and the look for it is in the second.
+const CLAIMS: u32 = 2;
+
 /// The channels of the stage.
 pub(crate) struct Wires {
     pub(crate) listings: Receiver<Listing>,
@@ -70,6 +75,8 @@ pub(crate) async fn run(
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
+        claims_left: CLAIMS,
+        started_ms: u64::try_from(wall_ms()).unwrap_or(0),
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
@@ -84,6 +91,8 @@ pub(crate) async fn run(
         drain_timeout,
         stop: stop.clone(),
     };
+    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
+    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
     busy_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -91,10 +100,13 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             () = stop.stopped() => return tail.read_out().await,
-            Some(rewind) = rewinds.recv() => tail.rewind(&rewind),
+            Some(rewind) = rewinds.recv() => tail.rewind(&rewind).await,
+            Some(stream) = cuts.recv() => if tail.cut(stream).await.is_none() {
+                return if stop.is_stopped() { tail.read_out().await };
+            },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
-            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
+            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(&cuts_tx).await,
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
                     return if stop.is_stopped() { tail.read_out().await };
@@ -117,6 +129,10 @@ struct Tail {
     inputs: Arc<Vec<FileInput>>,
     first_start: bool,
     is_first_listing: bool,
+    /// Listings after which renamed files are still looked for.
+    claims_left: u32,
+    /// Milliseconds since 1970.
+    started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.
     unclaimed: BTreeMap<Key, Saved>,
     files: HashMap<StreamId, Follow>,
@@ -145,24 +161,53 @@ impl Tail {
         }
     }
 
-    fn look_at_busy(&mut self) {
+    async fn look_at_busy(&mut self, cuts: &UnboundedSender<StreamId>) {
         let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
+        let mut due = Vec::new();
         self.busy.retain(|stream| {
-            let Some(file) = files.get_mut(stream).filter(|file| now.duration_since(file.changed) < BUSY) else {
-                return false;
-            };
-            enqueue(file, ready);
-            true
+            let Some(file) = files.get_mut(stream) else { return false };
+            let deadline = file.deadline();
+            if deadline.is_some_and(|deadline| deadline <= now) && !file.is_cutting {
+                file.is_cutting = true;
+                due.push((*stream, file.cut_offset()));
+            } else if !file.is_cutting {
+                enqueue(file, ready);
+            }
+            deadline.is_some() || now.duration_since(file.changed) < BUSY
         });
+        for (stream, at) in due {
+            // It must be known to the checkpoint before a cut of it is.
+            let start = self.files.get(&stream).map_or(0, Follow::handed_to);
+            if let Err(error) = self.source_of(stream, start).await {
+                tracing::warn!(%error, "first line cannot be read again");
+            }
+            let cut = Control::Cut { stream, at, done: cuts.clone() };
+            self.control.send(cut).await.ok(); // Closed only when the agent ends.
+        }
     }
 
-    fn rewind(&mut self, rewind: &Rewind) {
+    /// Ships the event that time has finished; that it ends there is durable now. `None` as in [`Tail::turn`].
+    async fn cut(&mut self, stream: StreamId) -> Option<()> {
+        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
+        file.is_cutting = false;
+        enqueue(file, &mut self.ready);
+        match file.flush() {
+            Ok(Some(lines)) => self.ship(stream, lines).await,
+            Ok(None) => Some(()),
+            Err(error) => {
+                tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "its open event cannot be finished");
+                Some(())
+            }
+        }
+    }
+
+    async fn rewind(&mut self, rewind: &Rewind) {
         let Some(file) = self.files.get_mut(&rewind.stream) else { return };
         let path = file.path.display().to_string();
         tracing::warn!(path, offset = rewind.progress.offset, from = file.offset, "not delivered, reading again");
         match file.rewind(&rewind.progress, rewind.epoch) {
-            Ok(true) => {}                               // The next listing queues it: a pause before the second try.
-            Ok(false) => enqueue(file, &mut self.ready), // Its look will find it truncated.
+            Ok(true) => {} // The next listing queues it: a pause before the second try.
+            Ok(false) => self.truncated(rewind.stream).await,
             Err(error) => tracing::warn!(path, %error, "cannot read again, tried at the next scan"),
         }
     }
@@ -174,9 +219,16 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        match file.look(self.inputs[file.input].line_bytes_max, monotonic()) {
+        let look = match file.begins_anew(&self.agent) {
+            Ok(true) => Ok(Look::Truncated),
+            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
+            Err(error) => Err(error),
+        };
+        if file.deadline().is_some() || matches!(look, Ok(Look::Lines(_))) {
+            self.busy.insert(stream);
+        }
+        match look {
             Ok(Look::Lines(lines)) => {
-                self.busy.insert(stream);
                 if lines.is_full {
                     enqueue(file, &mut self.ready); // There is more.
                 }
@@ -209,7 +261,7 @@ impl Tail {
         let events = u32::try_from(lines.records.len()).unwrap_or(u32::MAX);
         let passed = lines.passed;
         let charge = lines.buffer.len() + lines.records.len() * RECORD_OVERHEAD_BYTES;
-        let (epoch, seq, anchor) = (file.epoch, file.seq, file.anchor());
+        let (epoch, seq, anchor) = (file.epoch, file.seq, lines.anchor);
         let (start, end, reread) = (lines.start, lines.end, lines.start < file.reread_below);
         file.seq += 1;
         file.card.read_to(end);
@@ -222,9 +274,8 @@ impl Tail {
                 held
             }
         };
-        self.metrics.read.inc_by(events.into());
         let bytes = end - start - passed.bytes();
-        self.metrics.count_read(u64::from(events), end - start, &passed);
+        self.metrics.count_read(u64::from(events), end - start, &passed, &lines.filtered);
         let debt = Debt { stream, epoch, seq, start, end, anchor, events, bytes, held };
         let ack = Ack::new(debt, self.ledger.clone());
         if lines.records.is_empty() {
@@ -279,17 +330,24 @@ impl Tail {
             generation: file.generation,
             progress: Progress { offset: file.offset, anchor: file.anchor() },
             cursor: None,
+            cuts: file.cuts.clone(),
         }
     }
 
-    /// Opens the file's stream in the ledger, before its first group.
+    /// Opens the file's stream in the ledger, before its first group. How often a file was truncated cannot be seen from
+    /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
         let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());
-        self.control.send(Control::Open { saved, source, epoch, card }).await.ok(); // Closed only when the agent ends.
+        let (written, is_written) = (saved.generation > 0).then(oneshot::channel).unzip();
+        let open = Control::Open { saved, source, epoch, card, written };
+        self.control.send(open).await.ok(); // Closed only when the agent ends.
+        if let Some(is_written) = is_written {
+            is_written.await.ok(); // The same.
+        }
     }
 }
 

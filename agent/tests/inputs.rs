@@ -173,7 +173,7 @@ async fn datagrams_are_messages_with_their_fields() {
     assert_eq!(records[1].fields["error"]["message"], "syslog: it does not begin with a priority");
     let metrics = running.metrics.clone();
     running.until("the empty one is counted", || metrics.filtered.with_label_values(&["empty"]).get() == 1).await;
-    assert_eq!(metrics.unparsed.with_label_values(&["syslog"]).get(), 1);
+    assert_eq!(metrics.unparsed_messages.with_label_values(&["syslog"]).get(), 1);
     assert_eq!(running.stop().await, (vec![], Ended::Delivered));
 }
 

@@ -1,107 +1,10 @@
 //! The options of file inputs, by a whole agent whose output is this test.
 
-use agent::{Agent, AgentConfig, AgentMetrics, Board, InputConfig, inputs};
-use event::Group;
-use service::health::Health;
-use service::metrics::Registry;
-use service::stop::{Stop, Trigger};
-use std::collections::BTreeMap;
+mod whole;
+
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
-
-/// Longest wait for what should come at once.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Running {
-    agent: Agent,
-    groups: mpsc::Receiver<Group>,
-    trigger: Trigger,
-    board: Board,
-    metrics: AgentMetrics,
-}
-
-/// Inputs from YAML, in which `DIR` is `folder`.
-fn checked(folder: &Path, yaml: &str) -> Vec<agent::CheckedInput> {
-    let yaml = yaml.replace("DIR", &folder.display().to_string());
-    let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-    inputs(&configs).expect("valid")
-}
-
-fn start(folder: &Path, yaml: &str) -> Running {
-    let state_dir = folder.join("state");
-    let config = AgentConfig {
-        name: "web-01".into(),
-        state_dir,
-        memory: 1 << 20,
-        inputs: checked(folder, yaml),
-        drain_timeout: PATIENCE,
-    };
-    let (output, groups) = mpsc::channel(1);
-    let (trigger, stop) = Stop::new();
-    let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
-    let agent = agent::start(config, output, metrics.clone(), board.clone(), Health::new(), stop).expect("starts");
-    Running { agent, groups, trigger, board, metrics }
-}
-
-impl Running {
-    /// The next `count` lines, acknowledged as they come, by file name; fewer if no more come.
-    async fn lines(&mut self, count: usize) -> BTreeMap<String, Vec<String>> {
-        let (mut lines, mut got) = (BTreeMap::<_, Vec<_>>::new(), 0);
-        while got < count {
-            let Ok(Some(group)) = tokio::time::timeout(PATIENCE, self.groups.recv()).await else { break };
-            let name = Path::new(&group.source.path).file_name().expect("a name").to_string_lossy().into_owned();
-            got += group.records.len();
-            let text = group.records.iter().map(|record| String::from_utf8_lossy(group.bytes_of(record)).into_owned());
-            lines.entry(name).or_default().extend(text);
-            group.ack.settle();
-        }
-        lines
-    }
-
-    /// Waits until `holds` of the board; says what stands there if it never does.
-    async fn until(&self, what: &str, holds: impl Fn(&[agent::Shown]) -> bool) {
-        let looks = async {
-            while !holds(&self.board.files(None)) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let reached = tokio::time::timeout(PATIENCE, looks).await;
-        assert!(reached.is_ok(), "{what}: {:#?}", self.board.files(None));
-    }
-
-    /// Stops it, acknowledging what still comes; returns those lines.
-    async fn stop(mut self) -> BTreeMap<String, Vec<String>> {
-        self.trigger.stop();
-        let rest = self.lines(usize::MAX).await;
-        drop(self.groups);
-        tokio::task::spawn_blocking(|| self.agent.join()).await.expect("ends");
-        rest
-    }
-}
-
-fn append(path: &Path, text: &str) {
-    let mut file = File::options().create(true).append(true).open(path).expect("opens");
-    file.write_all(text.as_bytes()).expect("written");
-}
-
-fn one(name: &str, lines: &[&str]) -> BTreeMap<String, Vec<String>> {
-    BTreeMap::from([(name.to_owned(), lines.iter().map(ToString::to_string).collect())])
-}
-
-/// Sets the time of the last change to `ago` before now.
-fn age(path: &Path, ago: Duration) {
-    let file = File::options().append(true).open(path).expect("opens");
-    file.set_modified(SystemTime::now() - ago).expect("is set");
-}
-
-fn folder() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let log = folder.path().join("a.log");
-    (folder, log)
-}
+use std::time::Duration;
+use whole::{age, append, checked, folder, one, start};
 
 #[tokio::test]
 async fn a_file_closed_for_inactivity_is_read_on_when_it_grows() {
@@ -181,7 +84,7 @@ async fn a_file_that_is_acknowledged_is_removed_after_its_grace() {
     append(&log, "one\n");
     let yaml = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms, delete_after: 50ms}]";
     let mut running = start(folder.path(), yaml);
-    let group = running.groups.recv().await.expect("a line");
+    let group = running.group().await;
     running.until("read", |files| files[0].offset == 4).await;
     assert!(log.exists(), "not before it is acknowledged");
     group.ack.settle();
@@ -198,7 +101,7 @@ async fn a_stop_reads_to_the_present_end_if_asked() {
         let yaml = format!("[{{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms, read_until_eof: {asked}}}]");
         append(&log, &"a line of some length, so that it takes more than one turn\n".repeat(20_000));
         let mut running = start(folder.path(), &yaml);
-        let first = running.groups.recv().await.expect("lines");
+        let first = running.group().await;
         let read = first.records.len();
         first.ack.settle();
         running.trigger.stop();
@@ -260,7 +163,7 @@ async fn inputs_are_added_changed_and_removed_while_others_go_on() {
     running.until("at rest", |files| files.len() == 1).await;
     append(&other, "b2\n");
     append(&log, "a2\n");
-    let group = running.groups.recv().await.expect("a line");
+    let group = running.group().await;
     let tags = group.source.input().tags.clone();
     assert_eq!((tags, group.bytes_of(&group.records[0])), (vec!["new".to_owned()], &b"a2"[..]));
     group.ack.settle();

@@ -90,6 +90,11 @@ fn drain_timeout() -> Duration {
 }
 
 impl AgentFile {
+    /// Folder of the checkpoint.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Everything compiled; `path` is where the file was read. Errors: what it asks for cannot be done, as [`Unusable`].
     pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
         let name = match &self.name {

@@ -8,7 +8,11 @@ mod reload;
 
 mod check;
 mod simulate;
+mod state;
+mod take_over;
 mod test;
+
+mod table;
 
 #[cfg(test)]
 mod pages;
@@ -44,6 +48,10 @@ enum Command {
     Check(check::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
+    /// Shows what an agent remembers of its files, or makes it forget some
+    State(state::Options),
+    /// Takes over another agent's offsets, such as Filebeat's
+    TakeOver(take_over::Options),
     /// Runs the tests that stand beside pipelines
     Test(test::Options),
 }
@@ -60,6 +68,8 @@ fn main() -> ExitCode {
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::State(options) => state::run(&options),
+        Command::TakeOver(options) => take_over::run(&options),
         Command::Test(options) => test::run(&options),
     });
     ended.unwrap_or_else(|error| {

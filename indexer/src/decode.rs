@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// Longest document id, in bytes. Source: Elasticsearch, `IndexRequest.MAX_DOCUMENT_ID_LENGTH_IN_BYTES`.
 const ID_BYTES_MAX: usize = 512;
 
+/// Room made for the members of an event that a pipeline makes of a line.
+const EVENT_MEMBERS: usize = 16;
+
 /// What a payload holds.
 #[derive(Debug, Default)]
 pub struct Decoded {
@@ -24,18 +27,35 @@ pub struct Decoded {
     pub lossy: bool,
 }
 
-/// Decodes `payload`. `timestamp_ms` is the record's, for events that bring none.
+/// Records' timestamps as text. Neighbours mostly have the same, which is written once.
+#[derive(Debug, Default)]
+pub struct Times {
+    ms: Option<i64>,
+    text: Option<CompactString>,
+}
+
+impl Times {
+    /// The text of `ms`, if it is a time that can be written.
+    pub fn text(&mut self, ms: Option<i64>) -> Option<&CompactString> {
+        if self.ms != ms {
+            (self.ms, self.text) = (ms, ms.and_then(engine::time_text));
+        }
+        self.text.as_ref()
+    }
+}
+
+/// Decodes `payload`. `time` is the record's, for events that bring none.
 ///
 /// Errors: why it is not a JSON object, with `decode: json`.
-pub fn decode(payload: &[u8], mode: Decode, timestamp_ms: Option<i64>) -> Result<Decoded, String> {
+pub fn decode(payload: &[u8], mode: Decode, time: Option<&CompactString>) -> Result<Decoded, String> {
     if mode == Decode::Text {
-        return Ok(text(payload, timestamp_ms));
+        return Ok(text(payload, time));
     }
     let looks_json = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     if !looks_json {
         return match mode {
             Decode::Json => Err("the payload is not a JSON object".to_owned()),
-            _ => Ok(text(payload, timestamp_ms)),
+            _ => Ok(text(payload, time)),
         };
     }
     let (parsed, lossy) = match Value::from_json(payload) {
@@ -46,14 +66,14 @@ pub fn decode(payload: &[u8], mode: Decode, timestamp_ms: Option<i64>) -> Result
         parsed => (parsed, false),
     };
     match parsed {
-        Ok(Value::Object(source)) => Ok(Decoded { lossy, ..envelope(source, timestamp_ms) }),
+        Ok(Value::Object(source)) => Ok(Decoded { lossy, ..envelope(source, time) }),
         Ok(_) => Err("the payload is not a JSON object".to_owned()),
         Err(error) if mode == Decode::Json => Err(format!("the payload is not a JSON object: {error}")),
-        Err(_) => Ok(text(payload, timestamp_ms)),
+        Err(_) => Ok(text(payload, time)),
     }
 }
 
-fn envelope(mut source: Object, timestamp_ms: Option<i64>) -> Decoded {
+fn envelope(mut source: Object, time: Option<&CompactString>) -> Decoded {
     let mut decoded = Decoded::default();
     let mut pipeline = None;
     // Looked for first: most foreign documents have none, and then nothing moves.
@@ -69,30 +89,32 @@ fn envelope(mut source: Object, timestamp_ms: Option<i64>) -> Decoded {
         }
     }
     match source.get("@timestamp").and_then(Value::as_text) {
-        Some(time) => decoded.read_at = Some(CompactString::new(time)),
-        None => set_time(&mut source, timestamp_ms),
+        Some(read_at) => decoded.read_at = Some(CompactString::new(read_at)),
+        None => set_time(&mut source, time),
     }
     decoded.event = Event::new(source);
     decoded.event.metadata.pipeline = pipeline;
     decoded
 }
 
-fn text(payload: &[u8], timestamp_ms: Option<i64>) -> Decoded {
+fn text(payload: &[u8], time: Option<&CompactString>) -> Decoded {
     let line = payload.strip_suffix(b"\n").map_or(payload, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    let line = String::from_utf8_lossy(line);
-    let mut source = Object::new();
-    set_time(&mut source, timestamp_ms);
-    source.insert("message", line.as_ref());
-    Decoded { event: Event::new(source), id: None, read_at: None, lossy: matches!(line, Cow::Owned(_)) }
+    let (line, lossy) = match simdutf8::basic::from_utf8(line) {
+        Ok(line) => (CompactString::new(line), false),
+        Err(_) => (CompactString::from(String::from_utf8_lossy(line)), true),
+    };
+    let mut source = Object::with_capacity(EVENT_MEMBERS);
+    set_time(&mut source, time);
+    source.insert("message", line);
+    Decoded { event: Event::new(source), id: None, read_at: None, lossy }
 }
 
 /// The time an event without one gets: the record's, never now, so that a replay makes the same document.
-fn set_time(source: &mut Object, timestamp_ms: Option<i64>) {
-    if source.contains("@timestamp") {
-        return;
-    }
-    if let Some(time) = timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
-        source.insert("@timestamp", format!("{time:.3}").as_str());
+fn set_time(source: &mut Object, time: Option<&CompactString>) {
+    if let Some(time) = time
+        && !source.contains("@timestamp")
+    {
+        source.insert("@timestamp", time.clone());
     }
 }
 
@@ -104,7 +126,7 @@ mod tests {
     const FILEBEAT: &str = r#"{"@timestamp":"2026-11-22T10:00:00.123Z","@metadata":{"beat":"filebeat","type":"_doc","version":"7.17.29","pipeline":"nginx-access"},"message":"GET / 200","input":{"type":"filestream"},"host":{"name":"web-01"},"agent":{"type":"filebeat","version":"7.17.29","hostname":"web-01","ephemeral_id":"0e1c","id":"7d0f","name":"web-01"},"ecs":{"version":"1.12.0"},"log":{"offset":1024,"file":{"path":"/var/log/nginx/access.log"}}}"#;
 
     fn decoded(payload: &[u8], mode: Decode) -> Decoded {
-        decode(payload, mode, Some(1_700_000_000_000)).expect("it decodes")
+        decode(payload, mode, Times::default().text(Some(1_700_000_000_000))).expect("it decodes")
     }
 
     #[track_caller]
@@ -142,6 +164,20 @@ mod tests {
         check(b"{not json", Decode::Auto, &format!(r#"{{{at},"message":"{{not json"}}"#), false);
         check(br#"{"a":1}"#, Decode::Text, &format!(r#"{{{at},"message":"{{\"a\":1}}"}}"#), false);
         check(br#"{"a":1}"#, Decode::Auto, &format!(r#"{{"a":1,{at}}}"#), false);
+    }
+
+    #[test]
+    fn each_record_has_its_own_time() {
+        let mut times = Times::default();
+        let mut check = |ms, text: Option<&str>| assert_eq!(times.text(ms).map(CompactString::as_str), text);
+        check(None, None);
+        check(Some(0), Some("1970-01-01T00:00:00.000Z"));
+        check(Some(0), Some("1970-01-01T00:00:00.000Z"));
+        check(Some(1), Some("1970-01-01T00:00:00.001Z"));
+        check(Some(253_402_300_799_999), Some("9999-12-31T23:59:59.999Z"));
+        check(Some(253_402_300_800_000), None);
+        check(Some(-1), None);
+        check(None, None);
     }
 
     #[test]

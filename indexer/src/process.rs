@@ -5,7 +5,7 @@
 
 use crate::batch::{Batch, Filling};
 use crate::config::{Decode, DocumentId, PipelinesConfig};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, Times, decode};
 use crate::index_name::{Template, is_index_name};
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
@@ -121,13 +121,14 @@ struct Worker<'p> {
     plan: &'p Plan,
     filling: Filling,
     index: CompactString,
+    times: Times,
     /// The pipeline of the record before, which is mostly this one's too.
     last: Option<&'p Pipeline>,
 }
 
 impl<'p> Worker<'p> {
     fn new(plan: &'p Plan, filling: Filling) -> Self {
-        Self { plan, filling, index: CompactString::default(), last: None }
+        Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None }
     }
 
     fn pipeline(&mut self, name: &str) -> Option<&'p Pipeline> {
@@ -169,7 +170,8 @@ impl<'p> Worker<'p> {
             parcel.done(1);
             return None;
         };
-        let mut decoded = match decode(payload, plan.decode, parcel.records[record as usize].timestamp_ms) {
+        let time = self.times.text(parcel.records[record as usize].timestamp_ms);
+        let mut decoded = match decode(payload, plan.decode, time) {
             Ok(decoded) => decoded,
             Err(reason) => {
                 let cause = Cause { status: 0, kind: "undecodable".to_owned(), reason };

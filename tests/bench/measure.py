@@ -118,4 +118,5 @@ def main():
         "rss_mb": round(memory, 1)}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 //! The words of the config: encodings, line ends, and what becomes of long lines and invalid bytes.
 
 use encoding_rs as e;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 /// Encoding of an input's files. YAML: `encoding`, a name of the WHATWG standard or of Filebeat.
 ///
@@ -73,11 +73,34 @@ pub enum LineTerminator {
     Text(String),
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum WrittenTerminator {
     Name(String),
     Custom(Custom),
+}
+
+impl<'de> Deserialize<'de> for WrittenTerminator {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// Not an untagged enum, whose errors say nothing of what is wrong.
+struct Written;
+
+impl<'de> de::Visitor<'de> for Written {
+    type Value = WrittenTerminator;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a name or {custom: \"…\"}")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(WrittenTerminator::Name(name.to_owned()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Custom::deserialize(de::value::MapAccessDeserializer::new(map)).map(WrittenTerminator::Custom)
+    }
 }
 
 #[derive(Deserialize)]

@@ -26,6 +26,10 @@ impl Filter {
         Ok(Self { include: set(include, "include_lines")?, exclude: set(exclude, "exclude_lines")? })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+
     /// Adds `part` to the events, or counts why not.
     pub(super) fn pass(&self, part: Part<'_>, out: &mut Events) {
         if part.text.is_empty() {

@@ -313,6 +313,7 @@ async fn tell(source: &Source, cursor: Option<String>, wires: &Wires) {
         generation: 0,
         progress: Progress { offset: 0, anchor: Anchor::default() },
         cursor,
+        cuts: Vec::new(),
     };
     wires.control.send(Control::Keep(saved)).await.ok(); // Closed only when the agent ends.
 }

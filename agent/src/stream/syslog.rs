@@ -82,7 +82,7 @@ impl Receive {
         let reading = Reading { format: self.config.format, is_local: self.is_local, clock, address };
         let (text, extra, is_read) = if text.is_empty() { (text, None, true) } else { fields::read(text, &reading) };
         if !is_read {
-            self.mouth.wires.metrics.unparsed.with_label_values(&["syslog"]).inc();
+            self.mouth.wires.metrics.unparsed_messages.with_label_values(&["syslog"]).inc();
         }
         batch.push(text, extra, None, bytes, cut);
     }
@@ -228,7 +228,7 @@ impl Receive {
             let (clock, mut batch) = (self.clock(), Batch::default());
             let mut add = |frame: Frame<'_>| {
                 if frame.is_unframed && !frame.text.is_empty() {
-                    self.mouth.wires.metrics.unparsed.with_label_values(&["framing"]).inc();
+                    self.mouth.wires.metrics.unparsed_messages.with_label_values(&["framing"]).inc();
                 }
                 self.add(frame.text, (frame.bytes, frame.cut), address.as_deref(), &clock, &mut batch);
             };

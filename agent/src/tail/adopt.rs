@@ -5,7 +5,7 @@ use super::{Tail, enqueue};
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
-use crate::follow::{Follow, Opened, open};
+use crate::follow::{Follow, Opened, Place, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
@@ -25,6 +25,11 @@ impl Tail {
         }
         for seen in listing.files {
             let place = (seen.input, seen.inode.device, seen.inode.number);
+            if let Some(stream) = self.by_inode.get(&place).copied()
+                && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
+            {
+                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
+            }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
                     // Of several hard links the first in order counts, so that the path stays the same.
@@ -39,7 +44,9 @@ impl Tail {
                 None => unreadable += i64::from(!self.adopt(seen).await),
             }
         }
-        if std::mem::take(&mut self.is_first_listing) {
+        self.is_first_listing = false;
+        if self.claims_left > 0 {
+            self.claims_left -= 1;
             self.claim_renamed().await;
         }
         self.look_after_unlisted().await;
@@ -83,10 +90,12 @@ impl Tail {
             return Ok(()); // Renamed between the scan and now: it is followed already.
         }
         self.streams += 1;
-        let mut follow = Follow::new(file, seen.input, seen.path.clone(), inode, StreamId(self.streams), monotonic());
+        let at = Place { input: seen.input, path: seen.path.clone(), recipe: input.recipe.clone() };
+        let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         let size = follow.stat()?.0;
-        if self.is_first_listing {
+        // An earlier life of the agent may have read it, even if it turns up only now.
+        if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
         }
         let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
@@ -125,6 +134,9 @@ impl Tail {
     pub(super) async fn take_handle(&mut self, stream: StreamId) -> bool {
         let Some(file) = self.files.get_mut(&stream) else { return false };
         file.is_queued = false;
+        if file.is_cutting {
+            return false; // It is queued again when the cut is durable.
+        }
         let input = file.input;
         if file.is_open() {
             self.handles.used(stream, input);
@@ -158,27 +170,23 @@ impl Tail {
     /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
     /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let (mut deleted, mut vanished, mut retired) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut vanished, mut retired) = (Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             if !file.is_open() && !find_again(file) {
                 vanished.push(file.stream);
                 continue;
             }
             let Ok((size, names)) = file.stat() else { continue };
-            if size != file.offset {
+            // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
+            if size != file.offset || names == 0 {
                 enqueue(file, &mut self.ready);
             }
-            if names == 0 && file.is_settled() && !file.is_queued {
-                deleted.push(file.stream);
-            } else if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
+            if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
                 retired.push(file.stream);
             }
         }
         for stream in retired {
             self.rest(stream).await;
-        }
-        for stream in deleted {
-            self.let_go(stream, "deleted").await;
         }
         for stream in vanished {
             self.vanished(stream).await;
@@ -203,6 +211,7 @@ impl Tail {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= input.close_inactive && file.close() {
+                file.let_go_of_long_line();
                 self.handles.closed(file.stream);
             }
             if !file.is_listed || !file.is_done() {
@@ -248,7 +257,7 @@ impl Tail {
         if file.source.take().is_some() {
             file.seq = 0; // If it grows, it is opened in the ledger again.
             tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
-            let leave = Control::Leave { stream, end: file.offset, reason: "deleted" };
+            let leave = Control::Leave { stream, end: file.handed_to(), reason: "deleted" };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -261,7 +270,7 @@ impl Tail {
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
-            let leave = Control::Leave { stream, end: file.offset, reason };
+            let leave = Control::Leave { stream, end: file.handed_to(), reason };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -273,12 +282,24 @@ impl Tail {
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
         }
+        self.finish_open(stream).await;
+        let Some(file) = self.files.get(&stream) else { return };
         if size > file.offset {
             let lost = size - file.offset;
             tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "deleted with an unfinished last line");
             self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
         }
         self.let_go(stream, "deleted").await;
+    }
+
+    /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
+    async fn finish_open(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get_mut(&stream) else { return };
+        match file.flush() {
+            Ok(Some(lines)) => drop(self.ship(stream, lines).await), // None: the later stages have ended.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(path = %file.path.display(), %error, "its last event cannot be finished"),
+        }
     }
 
     /// The file begins another life at 0, under the same inode.
@@ -292,6 +313,8 @@ impl Tail {
                 return;
             }
         };
+        self.finish_open(stream).await;
+        let Some(file) = self.files.get(&stream) else { return };
         // What the last listing showed behind the offset was never read.
         let lost = file.seen.size.saturating_sub(file.offset);
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");

@@ -5,14 +5,10 @@ use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
 use crate::discover::{Seen, find_inode};
 use crate::follow::{Follow, Sighting, open};
-use crate::frame::last_line_start;
-use crate::identity::{Inode, Likeness, compare, incarnation, read_span};
+use crate::identity::{Inode, Likeness, compare, incarnation};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// How far back from the end `start: end` looks for the start of the last line.
-const LAST_LINE_BYTES: u64 = 64 * 1024;
 
 /// What an entry of the checkpoint means for a file.
 pub(super) enum Claim {
@@ -28,7 +24,7 @@ impl Tail {
         let id = &self.inputs[follow.input].shared.id;
         let mut stale = None;
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
-            match self.likeness(follow.file()?, saved)? {
+            match self.likeness(follow.file()?, follow.input, saved)? {
                 Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
                 Likeness::Other => stale = Some(Claim::Replaces(saved.key())),
             }
@@ -50,11 +46,11 @@ impl Tail {
 
     /// How `file` relates to an entry. Of a file whose first lines nothing acknowledged yet no content is remembered but
     /// what its incarnation was made of: those lines may be stored already, so it must not get another.
-    fn likeness(&self, file: &File, saved: &Saved) -> io::Result<Likeness> {
+    fn likeness(&self, file: &File, input: usize, saved: &Saved) -> io::Result<Likeness> {
         if saved.progress.offset > 0 {
             return compare(file, saved.progress.offset, &saved.progress.anchor);
         }
-        let now = incarnation(file, &self.agent, &saved.inode, saved.generation)?;
+        let now = incarnation(file, &self.agent, &saved.inode, saved.generation, &self.inputs[input].recipe.decoder)?;
         Ok(if now == Some(saved.incarnation) { Likeness::Same } else { Likeness::Other })
     }
 
@@ -62,8 +58,12 @@ impl Tail {
     pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
         let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
         follow.generation = saved.generation;
+        if follow.inode.number == saved.inode.number {
+            follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
+        }
         follow.shipped_path.clone_from(&saved.path);
         follow.reread_below = size;
+        follow.cuts.clone_from(&saved.cuts);
         if !follow.resume_at(saved.progress.offset)? {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
         }
@@ -90,10 +90,7 @@ impl Tail {
     /// `start: end`: what is there at the very first start is left alone, from the start of its last line on it is read.
     pub(super) async fn start_at_end(&mut self, follow: &mut Follow, size: u64) -> io::Result<()> {
         self.metrics.incarnations.with_label_values(&["new"]).inc();
-        let from = size.saturating_sub(LAST_LINE_BYTES);
-        let bytes = usize::try_from(size - from).unwrap_or(usize::MAX);
-        let Some(last) = read_span(follow.file()?, from, bytes)? else { return Ok(()) };
-        let Some(offset) = last_line_start(&last).map(|start| from + start as u64) else { return Ok(()) };
+        let Some(offset) = follow.last_line_start(size)? else { return Ok(()) };
         let Some(incarnation) = follow.incarnation(&self.agent)? else { return Ok(()) };
         if follow.resume_at(offset)? {
             let saved = self.saved(follow, incarnation);
@@ -110,6 +107,7 @@ impl Tail {
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
             match find_inode(folder, &saved.inode) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
+                Ok(None) if self.claims_left > 0 => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());
@@ -130,7 +128,7 @@ impl Tail {
             self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
             return;
         }
-        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| self.likeness(&file, saved));
+        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| self.likeness(&file, input, saved));
         if matches!(same, Ok(Likeness::Same | Likeness::SameTail)) {
             tracing::info!(path = %path.display(), was = %saved.path, offset = saved.progress.offset, "renamed, reading on");
             let inode = Inode { ..saved.inode };

@@ -18,6 +18,7 @@ impl Tail {
         for file in self.files.values_mut() {
             let Some(&place) = places.get(&self.inputs[file.input].shared.id) else { continue };
             file.input = place;
+            file.use_recipe(inputs[place].recipe.clone());
             if let Some(source) = &file.source {
                 source.set_input(inputs[place].shared.clone());
             }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{InputConfig, inputs};
 use crate::discover::scan;
+use crate::follow::{Links, open};
 use event::Incarnation;
 use service::metrics::Registry;
 use service::stop::Trigger;
@@ -11,12 +12,14 @@ use std::io::Write as _;
 use std::path::Path;
 use tokio::sync::mpsc;
 
+mod nasty;
+
 /// Longest wait for lines that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Many chunks, so that a file is renamed long before its end is read.
 const LINES: usize = 60_000;
 
-/// The stage on `a.log` of a folder; what it tells the ledger is kept and not looked at.
+/// The stage on `*.log` of a folder; what it tells the ledger is kept and not looked at.
 struct Bench {
     folder: tempfile::TempDir,
     inputs: Arc<Vec<FileInput>>,
@@ -38,18 +41,32 @@ impl Bench {
     }
 
     /// Starts on a folder, with what a checkpoint knew.
-    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     fn start_in(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>) -> Self {
-        let yaml = format!("[{{id: a, type: file, paths: ['{}/a.log']}}]", folder.path().display());
+        Self::start_with(folder, files, |_| ())
+    }
+
+    /// The same with an option of the input set.
+    #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
+    fn start_with(folder: tempfile::TempDir, files: BTreeMap<Key, Saved>, option: impl FnOnce(&mut FileInput)) -> Self {
+        let yaml = format!("[{{id: a, type: file, paths: ['{}/*.log']}}]", folder.path().display());
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let checked = inputs(&configs).expect("valid");
-        let (checked_files, _) = crate::config::parted(checked.clone());
+        let (mut checked_files, _) = crate::config::parted(inputs(&configs).expect("valid"));
+        option(&mut checked_files[0]);
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
         let drain_timeout = Duration::from_secs(5);
-        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked, drain_timeout };
+        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: Vec::new(), drain_timeout };
         let inputs = Arc::new(checked_files);
         let (listings, listings_rx) = mpsc::channel(1);
-        let (control, control_rx) = mpsc::channel(64);
+        let (control, mut control_rx) = mpsc::channel(64);
+        let (told, told_rx) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(mut control) = control_rx.recv().await {
+                if let Control::Open { written, .. } = &mut control {
+                    written.take().and_then(|written| written.send(()).ok());
+                }
+                told.send(control).await.ok(); // The test has ended.
+            }
+        });
         let (ledger, entries) = mpsc::unbounded_channel();
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
@@ -66,7 +83,7 @@ impl Bench {
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
-        Self { folder, inputs, listings, groups, _kept: (control_rx, entries, rewinds_tx, trigger), task }
+        Self { folder, inputs, listings, groups, _kept: (told_rx, entries, rewinds_tx, trigger), task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -178,4 +195,80 @@ async fn a_file_of_which_nothing_is_acknowledged_keeps_its_incarnation() {
 async fn a_file_written_anew_before_anything_is_acknowledged_is_another_incarnation() {
     let [first, second] = incarnations_of_two_lives(|path| fs::write(path, "other\n").expect("written")).await;
     assert_ne!(first, second, "its lines would be taken for those already stored");
+}
+
+#[tokio::test]
+async fn a_new_file_with_the_inode_of_a_closed_and_deleted_one_is_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = Bench::start_with(folder, BTreeMap::new(), |input| input.close_inactive = Duration::ZERO);
+    fs::write(bench.path("a.log"), "old\n").expect("written");
+    let mut lines = BTreeMap::new();
+    bench.list().await;
+    bench.read(&mut lines, 1).await;
+    bench.list().await;
+    bench.list().await; // The first of both closed it, and was taken.
+    let old = scan(&bench.inputs).files[0].inode;
+    fs::remove_file(bench.path("a.log")).expect("removed");
+    fs::write(bench.path("a.log"), "new\n").expect("written");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    let is_reused = scan(&bench.inputs).files[0].inode.number == old.number; // As most file systems do, and tmpfs does not.
+    assert!(lines.into_values().eq([["old"], ["new"]]), "inode number reused: {is_reused}");
+}
+
+#[tokio::test]
+async fn a_file_given_back_from_its_start_and_then_written_anew_is_another_incarnation() {
+    let mut bench = Bench::start();
+    fs::write(bench.path("a.log"), "one\ntwo\n").expect("written");
+    bench.list().await;
+    let first = bench.groups.recv().await.expect("the stage runs");
+    let progress = Progress { offset: 0, anchor: event::Anchor::default() };
+    bench._kept.2.send(Rewind { stream: first.source.stream, epoch: 1, progress }).expect("the stage runs");
+    fs::write(bench.path("a.log"), "other lines\n").expect("written");
+    bench.list().await;
+    let second = bench.groups.recv().await.expect("the stage runs");
+    assert_ne!(first.source.incarnation, second.source.incarnation);
+}
+
+#[tokio::test]
+async fn a_file_written_anew_in_the_same_size_and_deleted_before_the_next_listing_is_read() {
+    let mut bench = Bench::start();
+    fs::write(bench.path("a.log"), "one\n").expect("written");
+    let mut lines = BTreeMap::new();
+    bench.list().await;
+    bench.next(&mut lines).await;
+    fs::write(bench.path("a.log"), "two\n").expect("written");
+    fs::remove_file(bench.path("a.log")).expect("removed");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    assert!(lines.into_values().eq([["one"], ["two"]]));
+}
+
+#[tokio::test]
+async fn a_file_older_than_the_agent_that_turns_up_late_is_flagged_as_read_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.log.part"), "one\n").expect("written");
+    let mut bench = Bench::start_in(folder, BTreeMap::new());
+    bench.list().await;
+    bench.list().await; // The first was taken.
+    fs::rename(bench.path("a.log.part"), bench.path("a.log")).expect("renamed");
+    bench.list().await;
+    assert!(bench.groups.recv().await.expect("the stage runs").reread, "an earlier life may have read it");
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
+    let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
+    let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
+    let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
+    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
+    let saved =
+        Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress, cuts: vec![], cursor: None };
+    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
+    bench.list().await;
+    let group = bench.groups.recv().await.expect("the stage runs");
+    assert_eq!((group.records[0].offset, group.source.incarnation), (4, Incarnation(7)));
 }

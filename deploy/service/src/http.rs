@@ -73,8 +73,11 @@ fn loopback(listen: &str) -> anyhow::Result<SocketAddr> {
 /// A daemon's own pages, beside those that all have: path → what makes its JSON from the query.
 #[derive(Default)]
 pub struct Pages {
-    pages: Vec<(&'static str, Box<dyn Fn(&str) -> String + Send + Sync>)>,
+    pages: Vec<(&'static str, Box<Make>)>,
 }
+
+/// Makes a page from the query.
+type Make = dyn Fn(&str) -> String + Send + Sync;
 
 impl Pages {
     /// Adds a page. Unit: the query as it stands behind the `?`, percent-decoded; empty without one.
@@ -83,7 +86,7 @@ impl Pages {
         self
     }
 
-    fn find(&self, path: &str) -> Option<&(dyn Fn(&str) -> String + Send + Sync)> {
+    fn find(&self, path: &str) -> Option<&Make> {
         self.pages.iter().find(|(at, _)| *at == path).map(|(_, page)| &**page)
     }
 }

@@ -6,12 +6,15 @@
 //! anchors. Matching takes time linear in the text, whatever the pattern.
 
 mod bank;
+mod one_pass;
 mod translate;
 
 pub use bank::{Bank, Ecs};
 
 use event::FieldPath;
+use one_pass::OnePass;
 use regex_automata::meta::{BuildError, Regex};
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, PatternID};
@@ -62,7 +65,13 @@ pub struct Grok {
     slots: usize,
     /// Each pattern by itself, if all start with `^`: on a text of one line they are tried in turn at its start, where
     /// a pattern alone can often be matched in one pass.
-    anchored: Vec<Regex>,
+    anchored: Vec<Alone>,
+}
+
+/// A pattern by itself.
+enum Alone {
+    OnePass(Box<OnePass>),
+    Any(Regex),
 }
 
 impl Grok {
@@ -82,7 +91,7 @@ impl Grok {
         let mut anchored = Vec::new();
         if translated.iter().all(|translated| translated.line_anchored) {
             for text in &texts {
-                anchored.push(compile(&[*text]).map_err(|error| refused(&error, patterns))?);
+                anchored.push(Alone::new(text).map_err(|error| refused(&error, patterns))?);
             }
         }
         let mut captures = Vec::new();
@@ -115,8 +124,7 @@ impl Grok {
         found: impl FnMut(&Capture, &str),
     ) -> Option<usize> {
         if !self.anchored.is_empty() && memchr::memchr(b'\n', text.as_bytes()).is_none() {
-            let input = Input::new(text).anchored(Anchored::Yes);
-            let nth = self.anchored.iter().position(|regex| regex.search_slots(&input, slots).is_some())?;
+            let nth = self.anchored.iter().position(|pattern| pattern.match_start(text, slots))?;
             // Slots of one pattern start with its own two; in the list each pattern has two before all groups.
             let first = self.regex.group_info().slots(PatternID::must(nth), 1).map_or(2, |(slot, _)| slot);
             self.report(nth, text, |slot| slots.get(slot + 2 - first).copied().flatten(), found);
@@ -142,6 +150,28 @@ impl Grok {
         }
     }
 }
+
+impl Alone {
+    fn new(pattern: &str) -> Result<Self, Box<BuildError>> {
+        let compiled = NFA::compiler()
+            .syntax(syntax())
+            .configure(NFA::config().nfa_size_limit(Some(NFA_BYTES_MAX)))
+            .build(pattern)
+            .ok();
+        match compiled.and_then(|nfa| OnePass::new(&nfa)) {
+            Some(one_pass) => Ok(Self::OnePass(Box::new(one_pass))),
+            None => compile(&[pattern]).map(Self::Any),
+        }
+    }
+
+    fn match_start(&self, text: &str, slots: &mut [Option<NonMaxUsize>]) -> bool {
+        match self {
+            Self::OnePass(pattern) => pattern.match_start(text.as_bytes(), slots),
+            Self::Any(pattern) => pattern.search_slots(&Input::new(text).anchored(Anchored::Yes), slots).is_some(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Grok {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Grok").field("captures", &self.captures).finish_non_exhaustive()
@@ -150,8 +180,11 @@ impl std::fmt::Debug for Grok {
 
 fn compile(patterns: &[&str]) -> Result<Regex, Box<BuildError>> {
     let config = Regex::config().nfa_size_limit(Some(NFA_BYTES_MAX)).onepass_size_limit(Some(ONE_PASS_BYTES_MAX));
-    let syntax = syntax::Config::new().multi_line(true).nest_limit(NESTING_MAX);
-    Regex::builder().syntax(syntax).configure(config).build_many(patterns).map_err(Box::new)
+    Regex::builder().syntax(syntax()).configure(config).build_many(patterns).map_err(Box::new)
+}
+
+fn syntax() -> syntax::Config {
+    syntax::Config::new().multi_line(true).nest_limit(NESTING_MAX)
 }
 
 fn refused<P: AsRef<str>>(error: &BuildError, patterns: &[P]) -> String {

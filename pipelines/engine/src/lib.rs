@@ -21,6 +21,14 @@ pub use library::{Library, LoadError};
 pub use pipeline::{Flow, Outcome, Pipeline, Run, Step};
 pub use registry::names as processor_names;
 
+/// The first millisecond whose year has five digits.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
+/// `2024-01-02T03:04:05.678Z`: the time `ms` milliseconds after 1970, for the years that are written with four digits.
+pub fn time_text(ms: i64) -> Option<compact_str::CompactString> {
+    (0..YEAR_10000_MS).contains(&ms).then(|| date::java_timestamp(ms))
+}
+
 /// Milliseconds since 1970 of an RFC 3339 time such as `2024-01-02T03:04:05Z`.
 ///
 /// Errors: what is wrong with the text.

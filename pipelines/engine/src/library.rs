@@ -112,11 +112,10 @@ impl Library {
                 let problem = "[on_failure] processors list cannot be empty".to_owned();
                 return Err(LoadError::Wrong { place: file.to_owned(), problem });
             }
-            Some(handlers) => build(file, "on_failure", handlers, &uses_ingest)?,
+            Some(handlers) => build(file, "on_failure", handlers, &Cell::new(true))?,
             None => Vec::new(),
         };
-        let uses_ingest = uses_ingest.get() || !on_failure.is_empty();
-        let description = written.description;
+        let (uses_ingest, description) = (uses_ingest.get(), written.description);
         let pipeline = Pipeline { name: name.to_owned(), description, processors, on_failure, uses_ingest };
         self.pipelines.insert(name.to_owned(), pipeline);
         Ok(())

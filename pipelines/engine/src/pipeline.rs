@@ -57,7 +57,7 @@ pub struct Pipeline {
     pub(crate) description: Option<String>,
     pub(crate) processors: Vec<Processor>,
     pub(crate) on_failure: Vec<Processor>,
-    /// False if nothing in it reads or writes `_ingest`, which then need not be filled.
+    /// False if none of `processors` reads or writes `_ingest`, which then is filled for those that handle a failure only.
     pub(crate) uses_ingest: bool,
 }
 
@@ -77,8 +77,7 @@ impl Pipeline {
     /// Errors: a processor failed and nothing handled it. The event is then as the processors before it left it.
     pub fn run(&self, library: &Library, event: &mut Event, now_ms: i64) -> Result<Outcome, Failure> {
         if self.uses_ingest {
-            let timestamp = crate::date::java_timestamp(now_ms);
-            event.metadata.ingest.insert("timestamp", timestamp);
+            event.metadata.ingest.insert("timestamp", crate::date::java_timestamp(now_ms));
         }
         let run = Run { library, now_ms };
         let flow = match self.run_all(&self.processors, event, &run) {
@@ -127,6 +126,9 @@ impl Pipeline {
         event: &mut Event,
         run: &Run<'_>,
     ) -> Result<Flow, Failure> {
+        if !self.uses_ingest {
+            event.metadata.ingest.insert("timestamp", crate::date::java_timestamp(run.now_ms));
+        }
         tell(&mut event.metadata.ingest, failure);
         let result = self.run_all(handlers, event, run);
         event.metadata.ingest.retain(|key, _| !key.starts_with("on_failure_"));

@@ -53,7 +53,7 @@ pub(crate) fn build(value: Value, uses_ingest: &Cell<bool>, depth: usize) -> Res
         other => return Err(refused(kind, format!("options expected, not [{}]", other.java_class()))),
     };
     let mut options = Options::new(options, known, uses_ingest).map_err(|wrong| refused(kind, wrong))?;
-    let on_failure = handlers(&mut options, kind, uses_ingest, depth)?;
+    let on_failure = handlers(&mut options, kind, depth)?;
     let common = Common::read(&mut options).map_err(|wrong| refused(kind, wrong))?;
     let step = make(&mut options).map_err(|wrong| refused(kind, wrong))?;
     Ok(Processor { kind, tag: common.tag, ignore_failure: common.ignore_failure, on_failure, step })
@@ -75,12 +75,7 @@ impl Common {
     }
 }
 
-fn handlers(
-    options: &mut Options<'_>,
-    kind: &str,
-    uses_ingest: &Cell<bool>,
-    depth: usize,
-) -> Result<Vec<Processor>, Refused> {
+fn handlers(options: &mut Options<'_>, kind: &str, depth: usize) -> Result<Vec<Processor>, Refused> {
     let refused = |wrong: &str| Refused { at: kind.to_owned(), wrong: wrong.to_owned() };
     let values = match options.take_even_null("on_failure") {
         None => return Ok(Vec::new()),
@@ -93,9 +88,8 @@ fn handlers(
     if depth == NESTING_MAX {
         return Err(refused("[on_failure] is nested too deeply"));
     }
-    uses_ingest.set(true);
     let one = |(nth, value)| {
-        build(value, uses_ingest, depth + 1)
+        build(value, &Cell::new(true), depth + 1) // Whatever they use: before they run it is filled.
             .map_err(|inner| Refused { at: format!("{kind}.on_failure[{nth}].{}", inner.at), wrong: inner.wrong })
     };
     values.into_iter().enumerate().map(one).collect()

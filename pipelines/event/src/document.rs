@@ -3,6 +3,7 @@
 //! Integers are kept apart by width, as Java does (`Int`, `Long`, `Big`), because processors and scripts see the
 //! difference. Objects keep the order in which their members came.
 
+mod plain;
 mod read;
 mod write;
 
@@ -131,6 +132,9 @@ impl From<Object> for Value {
     }
 }
 
+/// Room made for the members of an object with its first one: most objects of a log document have no more.
+const FIRST_MEMBERS: usize = 6;
+
 /// The members of a JSON object in the order they came. Look-up is linear: log documents are small.
 #[derive(Debug, Clone, Default)]
 pub struct Object {
@@ -178,7 +182,7 @@ impl Object {
         match self.get_mut(key.as_ref()) {
             Some(old) => Some(std::mem::replace(old, value.into())),
             None => {
-                self.members.push((key.into(), value.into()));
+                self.push_new(key.into(), value.into());
                 None
             }
         }
@@ -187,7 +191,7 @@ impl Object {
     /// The value of `key`, which becomes an empty object first if it is missing.
     pub fn object_at(&mut self, key: &str) -> &mut Value {
         let at = self.members.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
-            self.members.push((CompactString::new(key), Value::Object(Self::new())));
+            self.push_new(CompactString::new(key), Value::Object(Self::new()));
             self.members.len() - 1
         });
         &mut self.members[at].1
@@ -216,6 +220,9 @@ impl Object {
 
     /// Adds a member that is known to be new.
     fn push_new(&mut self, key: CompactString, value: Value) {
+        if self.members.capacity() == 0 {
+            self.members.reserve_exact(FIRST_MEMBERS);
+        }
         self.members.push((key, value));
     }
 }

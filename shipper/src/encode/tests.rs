@@ -18,7 +18,7 @@ fn group(lines: &[&[u8]], input: Input) -> Group {
     }
     let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(7), 0);
     let (stream, held, anchor) = (StreamId(1), Permit::none(), Anchor::default());
-    let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: 0, anchor, events: 1, held };
+    let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: 0, anchor, events: 1, bytes: 0, held };
     let ack = Ack::new(debt, tokio::sync::mpsc::unbounded_channel().0);
     let (source, buffer, read_at_ms) = (Arc::new(source), Bytes::from(buffer), 1_700_000_000_123);
     Group { source, epoch: 0, buffer, records, read_at_ms, reread: false, ack }

@@ -33,7 +33,8 @@ impl Bench {
     fn send(&mut self) -> UnboundedReceiver<Entry> {
         let (ledger, entries) = tokio::sync::mpsc::unbounded_channel();
         let (stream, anchor, held) = (self.source.stream, Anchor::default(), Permit::none());
-        let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: LINES.len() as u64, anchor, events: 2, held };
+        let debt =
+            Debt { stream, epoch: 0, seq: 0, start: 0, end: LINES.len() as u64, anchor, events: 2, bytes: 0, held };
         let record =
             |offset: u32| Record { bytes: offset..offset + 3, offset: offset.into(), truncated: false, extra: None };
         let group = Group {

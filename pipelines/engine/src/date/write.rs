@@ -42,33 +42,34 @@ fn write_items(items: &[Item], local: &Local, offset: i32, out: &mut CompactStri
 
 /// `yyyy-MM-dd'T'HH:mm:ss.SSSXXX`, which nearly all dates are written as.
 pub(crate) fn default_format(local: &Local, offset: i32, out: &mut CompactString) {
-    let year_of_era = field_of(Field::YearOfEra, local);
-    let Ok(year @ 0..=9999) = u32::try_from(year_of_era) else {
-        padded(year_of_era, 4, out);
-        return rest_of_default(local, offset, out);
-    };
-    digits::<4>(year, out);
-    rest_of_default(local, offset, out);
-}
-
-fn rest_of_default(local: &Local, offset: i32, out: &mut CompactString) {
-    let parts = [('-', local.month), ('-', local.day), ('T', local.hour), (':', local.minute), (':', local.second)];
-    for (separator, value) in parts {
-        out.push(separator);
-        digits::<2>(u32::from(value), out);
+    let mut text = *b"0000-00-00T00:00:00.000";
+    put(&mut text[0..4], local.year.unsigned_abs());
+    let parts = [local.month, local.day, local.hour, local.minute, local.second];
+    for (place, value) in text[5..].chunks_mut(3).zip(parts) {
+        put(&mut place[..2], u32::from(value));
     }
-    out.push('.');
-    digits::<3>(local.nano / 1_000_000, out);
+    put(&mut text[20..], local.nano / 1_000_000);
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    if (1..=9999).contains(&local.year) {
+        out.push_str(text);
+    } else {
+        padded(field_of(Field::YearOfEra, local), 4, out);
+        out.push_str(text.get(4..).unwrap_or_default());
+    }
     write_offset(offset, &Offset { colon: true, minutes: Minutes::Always, seconds: false, zero: "Z" }, out);
 }
 
-fn digits<const N: usize>(mut value: u32, out: &mut CompactString) {
-    let mut text = [b'0'; N];
-    for digit in text.iter_mut().rev() {
+/// Fills `place` with the last digits of `value`.
+fn put(place: &mut [u8], mut value: u32) {
+    for digit in place.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
     }
-    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+}
+
+fn two_digits(value: u32, out: &mut CompactString) {
+    out.push(char::from(b'0' + (value / 10 % 10) as u8));
+    out.push(char::from(b'0' + (value % 10) as u8));
 }
 
 fn padded(value: i64, width: usize, out: &mut CompactString) {
@@ -123,14 +124,14 @@ fn write_offset(offset: i32, form: &Offset, out: &mut CompactString) {
     out.push(if offset < 0 { '-' } else { '+' });
     let offset = offset.unsigned_abs();
     let (hours, minutes, seconds) = (offset / 3600, offset / 60 % 60, offset % 60);
-    digits::<2>(hours, out);
+    two_digits(hours, out);
     let colon = if form.colon { ":" } else { "" };
     if form.minutes == Minutes::Always || minutes > 0 {
         out.push_str(colon);
-        digits::<2>(minutes, out);
+        two_digits(minutes, out);
     }
     if form.seconds && seconds > 0 {
         out.push_str(colon);
-        digits::<2>(seconds, out);
+        two_digits(seconds, out);
     }
 }

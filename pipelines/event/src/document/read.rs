@@ -3,6 +3,7 @@
 //! Lenient in two places where refusing would lose a log line: of a key that stands twice the last value wins (unless
 //! asked otherwise), and half of a surrogate pair becomes U+FFFD.
 
+use super::plain::plain_bytes;
 use super::{Object, Value};
 use compact_str::CompactString;
 
@@ -298,20 +299,6 @@ impl Reader<'_> {
         }
         Ok(number)
     }
-}
-
-/// How many bytes come before the next quote, backslash or control character.
-fn plain_bytes(bytes: &[u8]) -> usize {
-    // Whole chunks first, without an early exit inside, so that the compiler makes vector instructions of it.
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let mut plain = 0;
-    for chunk in bytes.chunks_exact(16) {
-        if chunk.iter().fold(false, |any, byte| any | special(*byte)) {
-            break;
-        }
-        plain += 16;
-    }
-    plain + bytes[plain..].iter().take_while(|byte| !special(**byte)).count()
 }
 
 fn number_value(text: &str, integer: bool) -> Value {

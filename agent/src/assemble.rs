@@ -1,0 +1,129 @@
+//! The way of a file whose lines need more than a cut at LF: another encoding or line end, parsers, filters. It is slower,
+//! for its text is copied once; files without such options never come here.
+
+use crate::decode::{Cut, Cutter, Decoder};
+use crate::follow::{Lines, Passed};
+use crate::line::Events;
+use crate::parse::{Assembler, Plan};
+use bytes::Bytes;
+use event::Anchor;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What an input makes of the bytes of its files.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    pub(crate) decoder: Arc<Decoder>,
+    pub(crate) plan: Arc<Plan>,
+}
+
+/// What is open of one file.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    cutter: Cutter,
+    assembler: Assembler,
+    scratch: Vec<u8>,
+    /// All before it is in spans that were handed out.
+    handed_to: u64,
+    /// The file ended inside a hole when it had this size.
+    hole_at: Option<u64>,
+    /// Bytes that make no record and lie in no span yet.
+    owed: Passed,
+    /// Offsets at which what was open was finished by time, in this life or an earlier one, sorted.
+    cuts: Vec<u64>,
+}
+
+impl Assembly {
+    /// Begins at `offset`, with nothing open. `head`: the file's first four bytes, or all there are; `cuts`: sorted.
+    pub(crate) fn new(recipe: &Recipe, head: &[u8], offset: u64, cuts: Vec<u64>) -> Self {
+        let cutter = Cutter::new(recipe.decoder.clone(), head);
+        let assembler = Assembler::new(recipe.plan.clone(), offset, cuts.clone());
+        Self { cutter, assembler, scratch: Vec::new(), handed_to: offset, hole_at: None, owed: Passed::default(), cuts }
+    }
+
+    /// True if a cut at LF gives the same lines.
+    pub(crate) fn is_plain(&self, recipe: &Recipe) -> bool {
+        recipe.plan.is_empty() && self.cutter.is_plain()
+    }
+
+    /// Takes a chunk that starts at the file's byte `offset`. Returns how much of it is done with.
+    pub(crate) fn take(&mut self, chunk: &[u8], offset: u64, now: Instant, events: &mut Events) -> usize {
+        let Self { cutter, assembler, scratch, .. } = self;
+        let cut = cutter.cut(chunk, offset, scratch, &mut |line| assembler.push(line, now, events));
+        self.count(&cut, events);
+        cut.consumed
+    }
+
+    fn count(&mut self, cut: &Cut, events: &mut Events) {
+        self.owed.truncated += cut.truncated;
+        self.owed.zero_bytes += cut.nul_bytes;
+        self.owed.invalid_bytes += cut.invalid_bytes;
+        self.owed.pieces += cut.pieces;
+        if cut.skipped > 0 {
+            *events.filtered.entry("long_line").or_default() += cut.skipped;
+        }
+    }
+
+    /// Where a later reader must go on, if the next byte to take is `next`: no event lies on both sides.
+    pub(crate) fn safe(&self, next: u64) -> u64 {
+        if self.assembler.is_idle() { self.cutter.resume_at(next) } else { self.assembler.safe() }
+    }
+
+    pub(crate) fn handed_to(&self) -> u64 {
+        self.handed_to
+    }
+
+    /// When what is open is to be finished, if nothing more comes.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.assembler.deadline()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.assembler.is_idle()
+    }
+
+    /// At the file's end. A hole there may be filled: what lies in it is read again when the file has another size.
+    pub(crate) fn at_end(&mut self, size: u64) {
+        self.hole_at = self.cutter.is_in_hole().then_some(size);
+    }
+
+    pub(crate) fn hole_at(&self) -> Option<u64> {
+        self.hole_at
+    }
+
+    /// Where a cut by time falls: behind the last line.
+    pub(crate) fn cut_offset(&self) -> u64 {
+        self.assembler.end()
+    }
+
+    /// Finishes what is open. A cut by time has been made durable before.
+    pub(crate) fn flush(&mut self, events: &mut Events) {
+        self.cuts.push(self.assembler.end());
+        self.assembler.flush(events);
+    }
+
+    /// The cuts at or behind `offset`.
+    pub(crate) fn cuts_from(&self, offset: u64) -> Vec<u64> {
+        self.cuts.iter().copied().filter(|cut| *cut >= offset).collect()
+    }
+
+    /// The events as a span of the file, if there is anything to hand on; its anchor is for the caller to read. `next`: the
+    /// next byte to take.
+    pub(crate) fn hand_out(&mut self, events: Events, next: u64) -> Option<Lines> {
+        let (start, end) = (self.handed_to, self.safe(next).max(self.handed_to));
+        if events.records.is_empty() && events.filtered.is_empty() && start == end {
+            return None;
+        }
+        self.handed_to = end;
+        let mut passed = std::mem::take(&mut self.owed);
+        // Zeros before an open event lie behind this span: they are told with the next.
+        let zero_bytes = passed.zero_bytes.min(end - start);
+        self.owed.zero_bytes = passed.zero_bytes - zero_bytes;
+        passed.zero_bytes = zero_bytes;
+        passed.truncated += events.truncated;
+        passed.unparsed = events.unparsed;
+        let Events { buffer, records, filtered, .. } = events;
+        let (buffer, anchor) = (Bytes::from(buffer), Anchor::default());
+        Some(Lines { buffer, records, start, end, anchor, passed, filtered, is_full: false })
+    }
+}

@@ -1,0 +1,167 @@
+//! What the agent handed over, and what must hold of it at every moment.
+
+use super::disk::Disk;
+use crate::checkpoint::Saved;
+use event::{Group, Incarnation, StreamId, document_id};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Names a line: inode number, offset, text. An inode's lives are told apart by their texts.
+pub(super) type Line = (u64, u64, Vec<u8>);
+
+/// A group that the output holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    group: Group,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Receipt {
+    ids: BTreeSet<String>,
+    is_settled: bool,
+    /// Where it came from last: life of the agent and stream.
+    from: (u32, u64),
+}
+
+/// What one life of the agent says of a stream.
+#[derive(Debug)]
+struct Stream {
+    number: u64,
+    incarnation: Incarnation,
+    epoch: u32,
+    /// The least offset that may come next in this epoch.
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    /// Life of the agent.
+    life: u32,
+    receipts: HashMap<Line, Receipt>,
+    streams: HashMap<StreamId, Stream>,
+    /// Offsets that were received under an incarnation, and whether they are settled.
+    offsets: HashMap<Incarnation, BTreeMap<u64, bool>>,
+    /// Settled before an orderly end: they must not come again.
+    done: HashSet<Line>,
+    /// Inodes whose second and later lives were known only to a checkpoint that is lost.
+    pub(super) renamed_lives: BTreeSet<u64>,
+    pub(super) received: u64,
+}
+
+impl Audit {
+    /// Another life of the agent begins, with what its checkpoint says; after an orderly end nothing may come again.
+    pub(super) fn start(&mut self, disk: &Disk, loaded: &[Saved], is_orderly: bool) -> Result<(), String> {
+        self.life += 1;
+        self.streams.clear();
+        self.done.clear();
+        if is_orderly {
+            self.done
+                .extend(self.receipts.iter().filter(|(_, receipt)| receipt.is_settled).map(|(line, _)| line.clone()));
+        }
+        for saved in loaded {
+            let offsets = self.offsets.get(&saved.incarnation).into_iter().flatten();
+            if let Some((offset, _)) = offsets.into_iter().find(|(at, done)| **at < saved.progress.offset && !**done)
+                && !self.is_loose(disk, saved.inode.number)
+            {
+                let committed = saved.progress.offset;
+                return Err(format!("{committed} of {} is committed, {offset} was never acknowledged", saved.path));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tail stage begins a stream.
+    pub(super) fn open(&mut self, saved: &Saved, stream: StreamId) {
+        let (number, incarnation) = (saved.inode.number, saved.incarnation);
+        self.streams.insert(stream, Stream { number, incarnation, epoch: 0, next: 0 });
+    }
+
+    /// Every line was written where it is said to stand, comes in order, under one id, and is flagged when it comes again.
+    pub(super) fn receive(&mut self, disk: &Disk, group: Group) -> Result<Held, String> {
+        let source = group.source.clone();
+        let stream = self.streams.get_mut(&source.stream).ok_or("a group of a stream that was not opened")?;
+        if stream.incarnation != source.incarnation {
+            return Err(format!("opened as {}, shipped as {}", stream.incarnation, source.incarnation));
+        }
+        if group.epoch > stream.epoch {
+            (stream.epoch, stream.next) = (group.epoch, 0);
+        }
+        let mut lines = Vec::new();
+        for record in &group.records {
+            let text = group.bytes_of(record);
+            let shown = shown(text);
+            if group.epoch < stream.epoch || record.offset < stream.next {
+                return Err(format!("{shown} at {} comes after what follows it", record.offset));
+            }
+            stream.next = record.offset + 1;
+            let places = disk.places(record.offset, text);
+            let Some(place) = places.iter().find(|at| disk.files[at.0].number == stream.number).or(places.first())
+            else {
+                return Err(format!("{shown} at {} of {} was never written", record.offset, source.path));
+            };
+            let file = &disk.files[place.0];
+            if file.lives[place.1].lines.get(&record.offset).is_none_or(|(_, is_cut)| *is_cut != record.truncated) {
+                return Err(format!("{shown} at {}: truncated is {}", record.offset, record.truncated));
+            }
+            let line = (file.number, record.offset, text.to_vec());
+            let receipt = self.receipts.entry(line.clone()).or_default();
+            let is_again = !receipt.ids.is_empty();
+            let from = (self.life, source.stream.0);
+            let id = document_id(source.incarnation, record.offset, text);
+            receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
+            // A line that stands in several lives or copies cannot be told from its likes.
+            if places.len() == 1 && !file.is_alike() {
+                if self.done.contains(&line) {
+                    return Err(format!("{shown} comes again after an orderly restart"));
+                }
+                if is_again && !group.reread {
+                    return Err(format!("{shown} comes again and is not flagged"));
+                }
+                if is_again && receipt.from.0 == self.life && receipt.from.1 != from.1 {
+                    return Err(format!("{shown} was read as two files"));
+                }
+                if receipt.ids.len() > 1 && !self.renamed_lives.contains(&file.number) {
+                    return Err(format!("{shown} has two ids, the second in incarnation {}", source.incarnation));
+                }
+            }
+            receipt.from = from;
+            self.offsets.entry(source.incarnation).or_default().entry(record.offset).or_default();
+            lines.push(line);
+            self.received += 1;
+        }
+        Ok(Held { group, lines })
+    }
+
+    pub(super) fn settle(&mut self, held: Held) {
+        for line in held.lines {
+            self.offsets.entry(held.group.source.incarnation).or_default().insert(line.1, true);
+            self.receipts.entry(line).or_default().is_settled = true;
+        }
+        held.group.ack.settle();
+    }
+
+    pub(super) fn is_settled(&self, line: &Line) -> bool {
+        self.receipts.get(line).is_some_and(|receipt| receipt.is_settled)
+    }
+
+    /// No two lines share an id.
+    pub(super) fn check_ids(&self) -> Result<(), String> {
+        let mut owners = HashMap::new();
+        for (line, id) in self.receipts.iter().flat_map(|(line, receipt)| receipt.ids.iter().map(move |id| (line, id)))
+        {
+            if let Some(other) = owners.insert(id, line).filter(|other: &&Line| *other != line) {
+                return Err(format!("{} and {} have one id", shown(&line.2), shown(&other.2)));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_loose(&self, disk: &Disk, number: u64) -> bool {
+        disk.files.iter().any(|file| file.number == number && file.is_alike())
+    }
+}
+
+/// The start of a line, for a message.
+pub(super) fn shown(text: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(&text[..text.len().min(24)]))
+}
