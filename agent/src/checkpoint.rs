@@ -155,10 +155,11 @@ impl Store {
 
     /// Makes `puts` and `forgets` durable: one append, one fdatasync. On an error everything stays in memory and is
     /// written by the next flush that succeeds.
-    pub(crate) fn flush(&mut self, puts: &[Saved], forgets: &[Key]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(256 * (puts.len() + forgets.len()));
+    pub(crate) fn flush<'a>(&mut self, puts: impl IntoIterator<Item = &'a Saved>, forgets: &[Key]) -> io::Result<()> {
+        let mut bytes = Vec::new();
         for saved in puts {
             self.sequence += 1;
+            self.appended += 1;
             encode(&Line::Put(Put::from(saved)), self.sequence, &mut bytes);
             self.files.insert(saved.key(), saved.clone());
         }
@@ -168,7 +169,7 @@ impl Store {
             encode(&line, self.sequence, &mut bytes);
             self.files.remove(&(input.clone(), *incarnation));
         }
-        self.appended += puts.len() + forgets.len();
+        self.appended += forgets.len();
         if self.is_torn || self.appended > COMPACT_ENTRIES_MIN.max(COMPACT_FACTOR * self.files.len()) {
             return self.compact();
         }

@@ -225,10 +225,10 @@ impl Commit {
         if self.dirty.is_empty() && self.forgets.is_empty() && self.rested.is_empty() && !self.is_owing {
             return;
         }
-        let mut puts = std::mem::take(&mut self.rested);
-        puts.extend(self.dirty.drain().filter_map(|stream| self.files.get(&stream)).map(|file| file.saved.clone()));
-        let forgets = std::mem::take(&mut self.forgets);
-        let result = self.store.flush(&puts, &forgets);
+        let (rested, forgets) = (std::mem::take(&mut self.rested), std::mem::take(&mut self.forgets));
+        let moved = self.dirty.iter().filter_map(|stream| self.files.get(stream)).map(|file| &file.saved);
+        let result = self.store.flush(rested.iter().chain(moved), &forgets);
+        self.dirty.clear();
         self.is_owing = result.is_err();
         self.metrics.checkpoints.with_label_values(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         if let Err(error) = &result {

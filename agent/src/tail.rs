@@ -35,6 +35,8 @@ const RECORD_OVERHEAD_BYTES: usize = 600;
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// A file that grew lately is looked at this often, notification or not …
 const BUSY_LOOK: Duration = Duration::from_millis(100);
+/// … but no more than so many files each time …
+const BUSY_LOOKS_MAX: usize = 200;
 /// … until it has not grown for so long.
 const BUSY: Duration = Duration::from_secs(6);
 /// Listings after which entries of the checkpoint are still looked for under other names. The last one forgets what is not
@@ -84,6 +86,7 @@ pub(crate) async fn run(
         by_inode: HashMap::new(),
         ready: VecDeque::new(),
         busy: HashSet::new(),
+        busy_ticks: 0,
         streams: 0,
         control,
         ledger,
@@ -143,6 +146,8 @@ struct Tail {
     ready: VecDeque<StreamId>,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
+    /// Since they were looked at.
+    busy_ticks: usize,
     handles: handles::Handles,
     streams: u64,
     budget: Budget,
@@ -164,6 +169,11 @@ impl Tail {
     }
 
     async fn look_at_busy(&mut self, cuts: &UnboundedSender<StreamId>) {
+        self.busy_ticks += 1;
+        if self.busy_ticks < self.busy.len() / BUSY_LOOKS_MAX {
+            return; // So many files are busy that looking costs more than it brings: each has its look less often.
+        }
+        self.busy_ticks = 0;
         let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
         let mut due = Vec::new();
         self.busy.retain(|stream| {
@@ -172,10 +182,10 @@ impl Tail {
             if deadline.is_some_and(|deadline| deadline <= now) && !file.is_cutting {
                 file.is_cutting = true;
                 due.push((*stream, file.cut_offset()));
-            } else if !file.is_cutting {
-                enqueue(file, ready);
+            } else if !file.is_cutting && file.is_open() {
+                enqueue(file, ready); // A closed one is opened when a scan sees that it has grown.
             }
-            deadline.is_some() || now.duration_since(file.changed) < BUSY
+            deadline.is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
         });
         for (stream, at) in due {
             // It must be known to the checkpoint before a cut of it is.
