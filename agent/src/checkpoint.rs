@@ -12,11 +12,13 @@ mod disk;
 use crate::identity::Inode;
 use event::{Anchor, Incarnation, Progress};
 use serde::{Deserialize, Serialize};
+use service::clock::monotonic;
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file whose lock keeps a second agent out, with the process id of its holder.
 pub(crate) const LOCK: &str = "lock";
@@ -31,6 +33,10 @@ const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 const COMPACT_FACTOR: usize = 8;
 /// … and this many, so that a handful of files is not rewritten all the time.
 const COMPACT_ENTRIES_MIN: usize = 4_096;
+
+/// How long a lock that somebody holds is tried for, and how often.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is remembered of one life of one file under one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,7 +233,15 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
     let mut options = File::options();
     let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = opened.with_context(|| format!("opening {}", path.display()))?;
-    match file.try_lock() {
+    // A program that the process before was just starting holds copies of its descriptors, and so of the lock, for a moment.
+    let patience = monotonic() + LOCK_PATIENCE;
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if monotonic() < patience => std::thread::sleep(LOCK_PAUSE),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();

@@ -11,7 +11,6 @@ use event::{Budget, Group};
 use service::health::Health;
 use service::metrics::Registry;
 use service::stop::{Stop, Trigger};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,23 +66,11 @@ impl Stage {
     }
 }
 
-/// Opens the store. Another test that is starting a program holds the lock of the life before for a moment: a new process
-/// begins with copies of all descriptors.
-fn opened(folder: &Path) -> (Store, Loaded) {
-    for _ in 0..1_000 {
-        if let Ok(opened) = Store::open(folder) {
-            return opened;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    Store::open(folder).expect("opens")
-}
-
 impl Process {
     /// Starts on what the store holds.
     #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     pub(super) fn start(config: AgentConfig, groups_max: usize) -> (Self, Loaded) {
-        let (store, loaded) = opened(&config.state_dir);
+        let (store, loaded) = Store::open(&config.state_dir).expect("opens");
         let known = tail::Known { files: loaded.files.clone(), first_start: loaded.first_start };
         let (listings, listings_rx) = mpsc::channel(1);
         let (told_tx, told) = mpsc::channel(CONTROL_CAPACITY);
