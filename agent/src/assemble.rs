@@ -25,6 +25,8 @@ pub(crate) struct Assembly {
     scratch: Vec<u8>,
     /// All before it is in spans that were handed out.
     handed_to: u64,
+    /// Content of the file around that offset.
+    anchor: Anchor,
     /// The file ended inside a hole when it had this size.
     hole_at: Option<u64>,
     /// Bytes that make no record and lie in no span yet.
@@ -34,11 +36,21 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// Begins at `offset`, with nothing open. `head`: the file's first four bytes, or all there are; `cuts`: sorted.
-    pub(crate) fn new(recipe: &Recipe, head: &[u8], offset: u64, cuts: Vec<u64>) -> Self {
+    /// Begins at `offset`, where the file has `anchor`, with nothing open. `head`: the file's first four bytes, or all there are.
+    pub(crate) fn new(recipe: &Recipe, head: &[u8], offset: u64, anchor: Anchor, mut cuts: Vec<u64>) -> Self {
+        cuts.sort_unstable(); // One that was made while reading again may lie before one of an earlier life.
         let cutter = Cutter::new(recipe.decoder.clone(), head);
         let assembler = Assembler::new(recipe.plan.clone(), offset, cuts.clone());
-        Self { cutter, assembler, scratch: Vec::new(), handed_to: offset, hole_at: None, owed: Passed::default(), cuts }
+        Self {
+            cutter,
+            assembler,
+            scratch: Vec::new(),
+            handed_to: offset,
+            anchor,
+            hole_at: None,
+            owed: Passed::default(),
+            cuts,
+        }
     }
 
     /// True if a cut at LF gives the same lines.
@@ -102,6 +114,19 @@ impl Assembly {
         self.assembler.flush(events);
     }
 
+    /// Gives `lines` their anchor. Without one (the file cannot be read now) they are handed on all the same, and the span
+    /// that they settle comes with the next.
+    pub(crate) fn anchored(&mut self, lines: Lines, anchor: Option<Anchor>) -> Lines {
+        if let Some(anchor) = anchor {
+            self.anchor = anchor;
+            return Lines { anchor, ..lines };
+        }
+        self.handed_to = lines.start;
+        self.owed.zero_bytes += lines.passed.zero_bytes;
+        let passed = Passed { zero_bytes: 0, ..lines.passed };
+        Lines { end: lines.start, anchor: self.anchor, passed, ..lines }
+    }
+
     /// The cuts at or behind `offset`.
     pub(crate) fn cuts_from(&self, offset: u64) -> Vec<u64> {
         self.cuts.iter().copied().filter(|cut| *cut >= offset).collect()
@@ -125,5 +150,50 @@ impl Assembly {
         let Events { buffer, records, filtered, .. } = events;
         let (buffer, anchor) = (Bytes::from(buffer), Anchor::default());
         Some(Lines { buffer, records, start, end, anchor, passed, filtered, is_full: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::Events;
+
+    /// An assembly of lines that begin with a blank and the line before them, from the file's start.
+    fn joined(cuts: Vec<u64>) -> Assembly {
+        let parsers = "parsers: [{multiline: {pattern: '^ ', match: after}}]";
+        let recipe = &crate::config::files_of(&format!("[{{id: a, type: file, paths: [/a], {parsers}}}]"))[0].recipe;
+        Assembly::new(recipe, b"one\n", 0, Anchor::default(), cuts)
+    }
+
+    fn texts(assembly: &mut Assembly, chunk: &[u8]) -> (Vec<String>, Option<Lines>) {
+        let mut events = Events::default();
+        assembly.take(chunk, 0, service::clock::monotonic(), &mut events);
+        let text = |record: &event::Record| {
+            let range = record.bytes.start as usize..record.bytes.end as usize;
+            String::from_utf8_lossy(&events.buffer[range]).into_owned()
+        };
+        let texts = events.records.iter().map(text).collect();
+        (texts, assembly.hand_out(events, chunk.len() as u64))
+    }
+
+    #[test]
+    fn cuts_count_in_whatever_order_they_were_made() {
+        let (events, _) = texts(&mut joined(vec![11, 4]), b"one\n two\n\n three\nlast\n");
+        assert_eq!(events[0], "one", "cut at 4");
+    }
+
+    #[test]
+    fn without_an_anchor_the_events_are_handed_on_and_the_span_waits() {
+        let mut assembly = joined(Vec::new());
+        let (events, lines) = texts(&mut assembly, b"one\n two\nnext\n");
+        let lines = lines.expect("a finished event");
+        assert_eq!((events, lines.start, lines.end), (vec!["one\n two".to_owned()], 0, 9));
+        let lines = assembly.anchored(lines, None);
+        assert_eq!((lines.records.len(), lines.start, lines.end), (1, 0, 0));
+        assert_eq!(assembly.handed_to(), 0);
+        let mut events = Events::default();
+        assembly.flush(&mut events);
+        let lines = assembly.hand_out(events, 14).expect("the rest");
+        assert_eq!((lines.start, lines.end), (0, 14), "with what waited");
     }
 }

@@ -204,12 +204,8 @@ impl Tail {
         file.is_cutting = false;
         enqueue(file, &mut self.ready);
         match file.flush() {
-            Ok(Some(lines)) => self.ship(stream, lines).await,
-            Ok(None) => Some(()),
-            Err(error) => {
-                tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "its open event cannot be finished");
-                Some(())
-            }
+            Some(lines) => self.ship(stream, lines).await,
+            None => Some(()),
         }
     }
 

@@ -31,12 +31,12 @@ impl Follow {
     }
 
     /// Finishes what is open: its time is up, or the file is gone.
-    pub(crate) fn flush(&mut self) -> io::Result<Option<Lines>> {
-        let Way::Assembled(assembly) = &mut self.way else { return Ok(None) };
+    pub(crate) fn flush(&mut self) -> Option<Lines> {
+        let Way::Assembled(assembly) = &mut self.way else { return None };
         let mut events = Events::default();
         assembly.flush(&mut events);
-        let lines = assembly.hand_out(events, self.offset);
-        lines.map(|lines| self.anchored(lines)).transpose()
+        let lines = assembly.hand_out(events, self.offset)?;
+        Some(self.anchored(lines))
     }
 
     /// Other rules for lines, from the next event on.
@@ -154,7 +154,8 @@ impl Follow {
         }
         if matches!(self.way, Way::Untold) && size > self.offset {
             let head = read_head(self.file()?)?;
-            let assembly = Assembly::new(&self.recipe, &head, self.offset, std::mem::take(&mut self.cuts));
+            let assembly =
+                Assembly::new(&self.recipe, &head, self.offset, self.anchor(), std::mem::take(&mut self.cuts));
             let is_plain = assembly.is_plain(&self.recipe);
             self.way = if is_plain { Way::Plain } else { Way::Assembled(Box::new(assembly)) };
         }
@@ -186,7 +187,7 @@ impl Follow {
             let Way::Assembled(assembly) = &mut self.way else { return Ok(Look::More) };
             let is_full = taken > 0 && self.offset < size;
             return match assembly.hand_out(events, self.offset) {
-                Some(lines) => Ok(Look::Lines(Lines { is_full, ..self.anchored(lines)? })),
+                Some(lines) => Ok(Look::Lines(Lines { is_full, ..self.anchored(lines) })),
                 None if is_full => Ok(Look::More),
                 None => {
                     assembly.at_end(size);
@@ -197,13 +198,17 @@ impl Follow {
     }
 
     /// Reads the anchor at the end of a span, which may lie before what was read.
-    fn anchored(&self, lines: Lines) -> io::Result<Lines> {
-        if lines.end == self.offset {
-            return Ok(Lines { anchor: self.anchor(), ..lines });
+    fn anchored(&mut self, lines: Lines) -> Lines {
+        let anchor = if lines.end == self.offset {
+            Some(self.anchor())
+        } else {
+            let edges = self.file().and_then(|file| Edges::read(file, lines.end));
+            edges.ok().flatten().map(|edges| edges.anchor())
+        };
+        match &mut self.way {
+            Way::Assembled(assembly) => assembly.anchored(lines, anchor),
+            _ => lines,
         }
-        let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read");
-        let edges = Edges::read(self.file()?, lines.end)?.ok_or_else(gone)?;
-        Ok(Lines { anchor: edges.anchor(), ..lines })
     }
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.

@@ -6,6 +6,7 @@ use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
 use crate::follow::{Follow, Opened, Place, open};
+use crate::identity::Inode;
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
@@ -295,10 +296,8 @@ impl Tail {
     /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
     async fn finish_open(&mut self, stream: StreamId) {
         let Some(file) = self.files.get_mut(&stream) else { return };
-        match file.flush() {
-            Ok(Some(lines)) => drop(self.ship(stream, lines).await), // None: the later stages have ended.
-            Ok(None) => {}
-            Err(error) => tracing::warn!(path = %file.path.display(), %error, "its last event cannot be finished"),
+        if let Some(lines) = file.flush() {
+            self.ship(stream, lines).await; // None: the later stages have ended.
         }
     }
 
@@ -332,6 +331,13 @@ impl Tail {
 
 /// A closed file that no listing shows: true if it is still in its folder, under whatever name, or if that cannot be told.
 fn find_again(file: &mut Follow) -> bool {
+    // Most have kept their name: no need to look through the folder.
+    if let Ok(found) = std::fs::symlink_metadata(&file.path)
+        && Inode::of(&found) == file.inode
+    {
+        file.seen = crate::follow::Sighting::of(&found);
+        return true;
+    }
     let folder = file.path.parent().unwrap_or(Path::new("/"));
     match find_inode(folder, &file.inode) {
         Ok(Some(path)) => {
