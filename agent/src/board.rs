@@ -58,10 +58,10 @@ pub struct ShownInput {
 #[derive(Debug)]
 pub(crate) struct Card {
     /// Input and generation, known when it is followed.
-    names: OnceLock<(String, u32)>,
+    names: OnceLock<(Arc<str>, u32)>,
     inode: Inode,
     incarnation: OnceLock<Incarnation>,
-    path: Mutex<PathBuf>,
+    path: Mutex<Arc<Path>>,
     offset: AtomicU64,
     /// Everything before it is settled.
     committed: AtomicU64,
@@ -71,6 +71,7 @@ pub(crate) struct Card {
     is_open: AtomicBool,
     is_listed: AtomicBool,
     problem: Mutex<Option<String>>,
+    risk: Mutex<Option<Box<str>>>,
     lag: Mutex<Option<Lag>>,
 }
 
@@ -114,6 +115,9 @@ pub struct Shown {
     pub is_listed: bool,
     /// Why its unread bytes are not being read; empty if they are.
     pub waits_for: Vec<String>,
+    /// Why its unread bytes will be lost, if that is to be expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_risk: Option<String>,
 }
 
 impl Board {
@@ -148,8 +152,8 @@ impl Board {
     }
 
     /// Shows the card of a file of `input`.
-    pub(crate) fn put(&self, stream: StreamId, input: &str, generation: u32, card: Arc<Card>) {
-        card.names.set((input.to_owned(), generation)).ok(); // A card is put up once.
+    pub(crate) fn put(&self, stream: StreamId, input: Arc<str>, generation: u32, card: Arc<Card>) {
+        card.names.set((input, generation)).ok(); // A card is put up once.
         self.lock().insert(stream, card);
     }
 
@@ -235,7 +239,7 @@ impl Plate {
 }
 
 impl Card {
-    pub(crate) fn new(path: PathBuf, inode: Inode) -> Self {
+    pub(crate) fn new(path: Arc<Path>, inode: Inode) -> Self {
         Self {
             names: OnceLock::new(),
             inode,
@@ -249,6 +253,7 @@ impl Card {
             is_open: AtomicBool::new(true),
             is_listed: AtomicBool::new(true),
             problem: Mutex::new(None),
+            risk: Mutex::new(None),
             lag: Mutex::new(None),
         }
     }
@@ -285,20 +290,25 @@ impl Card {
         self.read_ms.store(wall_ms(), Ordering::Relaxed);
     }
 
-    pub(crate) fn seen(&self, path: &Path, size: u64, is_open: bool, is_listed: bool) {
+    pub(crate) fn seen(&self, path: &Arc<Path>, size: u64, is_open: bool, is_listed: bool) {
         self.size.store(size, Ordering::Relaxed);
         self.note_lag(self.committed(), size);
         self.is_open.store(is_open, Ordering::Relaxed);
         self.is_listed.store(is_listed, Ordering::Relaxed);
         let mut known = self.path.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != path {
-            *known = path.to_owned();
+        if !Arc::ptr_eq(&known, path) {
+            *known = path.clone();
         }
     }
 
     /// Why it cannot be read; `None`: it can.
     pub(crate) fn problem(&self, problem: Option<String>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// Why its unread bytes will be lost; `None`: nothing speaks for that.
+    pub(crate) fn risk(&self, risk: Option<String>) {
+        *self.risk.lock().unwrap_or_else(PoisonError::into_inner) = risk.map(Into::into);
     }
 
     fn shown(&self, waiting_since_ms: i64) -> Shown {
@@ -313,10 +323,11 @@ impl Card {
         }
         let lag = *self.lag.lock().unwrap_or_else(PoisonError::into_inner);
         let lag_ms = lag.filter(|_| size > acknowledged).map_or(0, |lag| wall_ms() - lag.since_ms);
-        let (input, generation) = self.names.get().cloned().unwrap_or_default();
+        let (input, generation) =
+            self.names.get().map_or_else(Default::default, |(input, generation)| (input.to_string(), *generation));
         Shown {
             input,
-            path: self.path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            path: self.path.lock().unwrap_or_else(PoisonError::into_inner).to_path_buf(),
             inode: self.inode.number,
             incarnation: self.incarnation.get().map(ToString::to_string),
             generation,
@@ -330,6 +341,7 @@ impl Card {
             is_open: self.is_open.load(Ordering::Relaxed),
             is_listed: self.is_listed.load(Ordering::Relaxed),
             waits_for,
+            at_risk: self.risk.lock().unwrap_or_else(PoisonError::into_inner).as_deref().map(str::to_owned),
         }
     }
 }
@@ -340,10 +352,10 @@ mod tests {
 
     #[test]
     fn lag_is_as_old_as_the_oldest_look_at_what_is_not_settled() {
-        let card = Card::new("/a.log".into(), Inode { device: 1, number: 2, birth_ns: None });
+        let card = Card::new(Path::new("/a.log").into(), Inode { device: 1, number: 2, birth_ns: None });
         let lag = || card.lag.lock().expect("whole").map(|lag| lag.to);
-        card.seen(Path::new("/a.log"), 10, true, true);
-        card.seen(Path::new("/a.log"), 30, true, true);
+        card.seen(&Path::new("/a.log").into(), 10, true, true);
+        card.seen(&Path::new("/a.log").into(), 30, true, true);
         assert_eq!(lag(), Some(10), "the first bytes are still owed");
         card.acknowledged(9);
         assert_eq!(lag(), Some(10));
@@ -355,8 +367,8 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_waits_for_memory_though_it_is_read() {
-        let card = Card::new("/a.log".into(), Inode { device: 1, number: 2, birth_ns: None });
-        card.seen(Path::new("/a.log"), 10, true, true);
+        let card = Card::new(Path::new("/a.log").into(), Inode { device: 1, number: 2, birth_ns: None });
+        card.seen(&Path::new("/a.log").into(), 10, true, true);
         card.read_to(10);
         assert_eq!(card.shown(wall_ms()).waits_for.len(), 1);
         card.acknowledged(10);

@@ -18,6 +18,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The file whose lock keeps a second agent out, with the process id of its holder.
@@ -41,10 +42,10 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// What is remembered of one life of one file under one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Saved {
-    pub(crate) input: String,
+    pub(crate) input: Arc<str>,
     pub(crate) incarnation: Incarnation,
     /// Path under which it was first seen, as shipped.
-    pub(crate) path: String,
+    pub(crate) path: Arc<str>,
     pub(crate) inode: Inode,
     /// How often the inode was truncated before this life.
     pub(crate) generation: u32,
@@ -56,7 +57,7 @@ pub(crate) struct Saved {
 }
 
 /// Names a [`Saved`].
-pub(crate) type Key = (String, Incarnation);
+pub(crate) type Key = (Arc<str>, Incarnation);
 
 impl Saved {
     pub(crate) fn key(&self) -> Key {
@@ -119,7 +120,7 @@ pub(crate) struct Store {
     sequence: u64,
     appended: usize,
     /// Everything remembered, as of the last successful or failed flush.
-    files: BTreeMap<Key, Saved>,
+    files: BTreeMap<Key, Arc<Saved>>,
     /// A flush failed: the log's end is unknown, so the next one writes a new generation.
     is_torn: bool,
     _lock: File,
@@ -149,7 +150,7 @@ impl Store {
             log_bytes: 0,
             sequence: 0,
             appended: 0,
-            files: loaded.files.clone(),
+            files: loaded.files.iter().map(|(key, saved)| (key.clone(), Arc::new(saved.clone()))).collect(),
             is_torn: true,
             _lock: lock,
         };
@@ -162,16 +163,25 @@ impl Store {
     /// Makes `puts` and `forgets` durable: one append, one fdatasync. On an error everything stays in memory and is
     /// written by the next flush that succeeds.
     pub(crate) fn flush<'a>(&mut self, puts: impl IntoIterator<Item = &'a Saved>, forgets: &[Key]) -> io::Result<()> {
+        self.flush_shared(puts.into_iter().map(|saved| Arc::new(saved.clone())), forgets)
+    }
+
+    /// The same with entries that the caller keeps as well: those at rest are in memory once.
+    pub(crate) fn flush_shared(
+        &mut self,
+        puts: impl IntoIterator<Item = Arc<Saved>>,
+        forgets: &[Key],
+    ) -> io::Result<()> {
         let mut bytes = Vec::new();
         for saved in puts {
             self.sequence += 1;
             self.appended += 1;
-            encode(&Line::Put(Put::from(saved)), self.sequence, &mut bytes);
-            self.files.insert(saved.key(), saved.clone());
+            encode(&Line::Put(Put::from(&*saved)), self.sequence, &mut bytes);
+            self.files.insert(saved.key(), saved);
         }
         for (input, incarnation) in forgets {
             self.sequence += 1;
-            let line = Line::Forget { input: input.clone(), incarnation: incarnation.to_string() };
+            let line = Line::Forget { input: input.to_string(), incarnation: incarnation.to_string() };
             encode(&line, self.sequence, &mut bytes);
             self.files.remove(&(input.clone(), *incarnation));
         }
@@ -204,7 +214,7 @@ impl Store {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         for saved in self.files.values() {
             self.sequence += 1;
-            encode(&Line::Put(Put::from(saved)), self.sequence, &mut bytes);
+            encode(&Line::Put(Put::from(&**saved)), self.sequence, &mut bytes);
         }
         self.sequence += 1;
         encode(&Line::Snapshot { files: self.files.len() as u64 }, self.sequence, &mut bytes);
@@ -310,7 +320,7 @@ pub(crate) fn load(folder: &Path) -> io::Result<Loaded> {
             },
             Line::Forget { input, incarnation } => {
                 let incarnation = parse_incarnation(&incarnation);
-                loaded.files.retain(|key, _| !(key.0 == input && Ok(key.1) == incarnation));
+                loaded.files.retain(|key, _| !(*key.0 == *input && Ok(key.1) == incarnation));
             }
             Line::Snapshot { .. } => {}
         }
@@ -374,9 +384,9 @@ fn parse_incarnation(text: &str) -> Result<Incarnation, String> {
 impl From<&Saved> for Put {
     fn from(saved: &Saved) -> Self {
         Self {
-            input: saved.input.clone(),
+            input: saved.input.to_string(),
             incarnation: saved.incarnation.to_string(),
-            path: saved.path.clone(),
+            path: saved.path.to_string(),
             device: saved.inode.device,
             inode: saved.inode.number,
             birth_ns: saved.inode.birth_ns,
@@ -398,8 +408,8 @@ impl TryFrom<Put> for Saved {
         let anchor = Anchor { head_bytes: put.head_bytes, head: put.head, tail: put.tail };
         Ok(Self {
             incarnation: parse_incarnation(&put.incarnation)?,
-            input: put.input,
-            path: put.path,
+            input: put.input.into(),
+            path: put.path.into(),
             inode: Inode { device: put.device, number: put.inode, birth_ns: put.birth_ns },
             generation: put.generation,
             progress: Progress { offset: put.offset, anchor },

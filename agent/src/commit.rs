@@ -43,7 +43,8 @@ pub(crate) struct Rewind {
 }
 
 struct File {
-    saved: Saved,
+    /// Shared with the store while it does not move.
+    saved: Arc<Saved>,
     source: Arc<Source>,
     epoch: u32,
     card: Arc<Card>,
@@ -60,7 +61,7 @@ struct Commit {
     /// Cuts that wait to be made durable.
     cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
     /// Entries of files that are followed no longer and of what is no file, not yet written.
-    rested: Vec<Saved>,
+    rested: Vec<Arc<Saved>>,
     /// Written by a flush that failed: the store keeps them, the next flush must come.
     is_owing: bool,
     rewinds: UnboundedSender<Rewind>,
@@ -114,7 +115,7 @@ impl Commit {
             Control::Open { saved, source, epoch, card, written } => {
                 let stream = source.stream;
                 self.ledger.open(stream, epoch, saved.progress);
-                self.files.insert(stream, File { saved, source, epoch, card, leaves_at: None });
+                self.files.insert(stream, File { saved: saved.into(), source, epoch, card, leaves_at: None });
                 self.dirty.insert(stream);
                 if let Some(written) = written {
                     self.flush(); // If that fails, shipping goes on all the same.
@@ -129,7 +130,7 @@ impl Commit {
             }
             Control::Cut { stream, at, done } => {
                 if let Some(file) = self.files.get_mut(&stream) {
-                    file.saved.cuts.push(at);
+                    Arc::make_mut(&mut file.saved).cuts.push(at);
                     self.dirty.insert(stream);
                 }
                 self.cuts.push((stream, done));
@@ -140,7 +141,7 @@ impl Commit {
             }
             Control::Keep(saved) => {
                 self.rested.retain(|other| other.key() != saved.key()); // A later one says it all.
-                self.rested.push(saved);
+                self.rested.push(saved.into());
             }
             Control::Forget(key) => self.forgets.push(key),
         }
@@ -160,8 +161,9 @@ impl Commit {
         // An older epoch: delivered all the same, and read again since. Its id makes the copy harmless.
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
         if let Some(file) = self.files.get_mut(&debt.stream) {
-            file.saved.progress = progress;
-            file.saved.cuts.retain(|cut| *cut >= progress.offset);
+            let saved = Arc::make_mut(&mut file.saved);
+            saved.progress = progress;
+            saved.cuts.retain(|cut| *cut >= progress.offset);
             file.card.acknowledged(progress.offset);
             self.dirty.insert(debt.stream);
         }
@@ -178,7 +180,7 @@ impl Commit {
         let progress = file.saved.progress;
         if let Some((end, reason)) = file.leaves_at {
             // Gone since: there is nothing to read again.
-            let (path, lost) = (&file.saved.path, end - progress.offset);
+            let (path, lost) = (&*file.saved.path, end - progress.offset);
             tracing::error!(
                 path,
                 offset = progress.offset,
@@ -226,9 +228,9 @@ impl Commit {
             return;
         }
         let (rested, forgets) = (std::mem::take(&mut self.rested), std::mem::take(&mut self.forgets));
-        let moved = self.dirty.iter().filter_map(|stream| self.files.get(stream)).map(|file| &file.saved);
-        let result = self.store.flush(rested.iter().chain(moved), &forgets);
-        self.dirty.clear();
+        let moved = self.dirty.iter().filter_map(|stream| self.files.get(stream)).map(|file| file.saved.clone());
+        let result = self.store.flush_shared(rested.into_iter().chain(moved), &forgets);
+        self.dirty = HashSet::new(); // Its memory too: most files rest, and the next flush has few.
         self.is_owing = result.is_err();
         self.metrics.checkpoints.with_label_values(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         if let Err(error) = &result {
@@ -266,7 +268,7 @@ mod tests {
         let metrics = AgentMetrics::new(&Default::default());
         let task = tokio::spawn(run(store, control_rx, entries, rewinds_tx, metrics.clone(), Health::new()));
         let (input, path) = (Arc::new(Input { id: "i".into(), ..Input::default() }), "/a".to_owned());
-        let source = Arc::new(Source::new(STREAM, input, path, Incarnation(1), 0));
+        let source = Arc::new(Source::new(STREAM, input, path.into(), Incarnation(1), 0));
         let progress = Progress { offset: 0, anchor: Anchor::default() };
         let inode = Inode { device: 1, number: 2, birth_ns: None };
         let saved = Saved {
@@ -279,7 +281,7 @@ mod tests {
             cuts: vec![],
             cursor: None,
         };
-        let card = Arc::new(Card::new("/a".into(), inode));
+        let card = Arc::new(Card::new(Path::new("/a").into(), inode));
         let open = Control::Open { saved, source: source.clone(), epoch: 0, card, written: None };
         control.send(open).await.expect("is open");
         Bench { control, ledger, rewinds, source, metrics, task }
@@ -320,16 +322,16 @@ mod tests {
         let (written, is_written) = oneshot::channel();
         let inode = Inode { device: 1, number: 3, birth_ns: None };
         let progress = Progress { offset: 7, anchor: Anchor::default() };
-        let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
+        let (input, path, incarnation) = ("i".into(), "/b".into(), Incarnation(2));
         let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![], cursor: None };
-        let (source, card) = (bench.source.clone(), Arc::new(Card::new("/b".into(), inode)));
+        let (source, card) = (bench.source.clone(), Arc::new(Card::new(Path::new("/b").into(), inode)));
         let open = Control::Open { saved, source, epoch: 0, card, written: Some(written) };
         bench.control.send(open).await.expect("is open");
         is_written.await.expect("is told");
         bench.task.abort(); // A kill: nothing is flushed any more.
         assert!(bench.task.await.is_err(), "aborted");
         let (_, loaded) = Store::open(folder.path()).expect("opens");
-        assert!(loaded.files.values().any(|saved| saved.path == "/b" && saved.progress.offset == 7));
+        assert!(loaded.files.values().any(|saved| &*saved.path == "/b" && saved.progress.offset == 7));
     }
 
     #[tokio::test]

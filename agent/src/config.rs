@@ -293,6 +293,8 @@ pub(crate) fn parted(inputs: Vec<CheckedInput>) -> (Vec<FileInput>, Vec<StreamIn
 pub struct FileInput {
     /// What its records share.
     pub shared: Arc<Input>,
+    /// The same id, for what is kept of each file.
+    pub(crate) id: Arc<str>,
     /// Paths and folders to look into.
     pub globs: Vec<crate::discover::Glob>,
     /// Files to leave out.
@@ -427,6 +429,7 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
         line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
     };
     Ok(FileInput {
+        id: shared.id.as_str().into(),
         shared,
         globs,
         exclude: exclude.build()?,

@@ -4,6 +4,7 @@
 //! could not be read is said, and its files are not taken for deleted: a listing only ever tells what is there.
 
 mod near;
+mod watch;
 
 pub(crate) use near::{Fails, Near};
 
@@ -12,32 +13,32 @@ use crate::follow::{Links, Sighting};
 use crate::identity::Inode;
 use anyhow::{Context as _, bail};
 use globset::{GlobBuilder, GlobMatcher};
-use notify::{EventKind, RecursiveMode, Watcher as _};
 use service::clock::monotonic;
 use service::stop::Stop;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, Metadata, ReadDir};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, watch};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use watch::{Signals, Watches};
 
 /// How deep `**` looks.
 const DEPTH_MAX: usize = 32;
 /// Notifications within this time make one scan.
 const RESCAN_PAUSE: Duration = Duration::from_millis(50);
 /// A scan of very many files takes its time: the next one waits so many times as long, so that scanning costs a fixed share
-/// of a core (0.4 %) while nothing changes …
-const IDLE_REST: u32 = 250;
-/// … so many times as long while files grow (2 %) …
+/// of a core (0.25 %, and what the tail stage does with the listing less than that again) while nothing changes and
+/// notifications tell what does …
+const IDLE_REST: u32 = 400;
+/// … so many times as long while files grow, or where a folder cannot be watched (2 %) …
 const BUSY_REST: u32 = 50;
 /// … and so many times as long after a notification of a new file (5 %).
 const RESCAN_REST: u32 = 20;
-/// How long a folder with a busy writer goes unwatched: every write makes a notification, and a thousand a second cost
-/// more than looking at its files ten times a second does. The tail stage looks at busy files by itself.
-const UNWATCHED: Duration = Duration::from_secs(5);
+/// … and never longer than this, however slow the disk.
+const REST_MAX: Duration = Duration::from_secs(60);
 /// More touched paths than this are not remembered one by one: every file is looked at.
 const TOUCHED_MAX: usize = 4_096;
 
@@ -139,32 +140,22 @@ impl Listing {
 pub(crate) fn scan(inputs: &Arc<Vec<FileInput>>) -> Listing {
     let mut listing = Listing { inputs: inputs.clone(), ..Listing::default() };
     for (index, input) in inputs.iter().enumerate() {
-        let mut walk = Walk { input, paths: BTreeSet::new(), folders: &mut listing.folders };
+        let mut walk = Walk { input, index, files: &mut listing.files, folders: &mut listing.folders };
         for glob in &input.globs {
             walk.visit(PathBuf::new(), &glob.parts, 0);
         }
-        for path in walk.paths {
-            let found = match input.links {
-                Links::Refused => fs::symlink_metadata(&path),
-                Links::Followed => fs::metadata(&path),
-            };
-            match found {
-                Ok(found) if found.is_file() => {
-                    let (inode, sighting) = (Inode::of(&found), Sighting::of(&found));
-                    listing.files.push(Seen { input: index, path, inode, sighting });
-                }
-                Ok(_) => {} // Folders, symbolic links, pipes, devices.
-                Err(error) => cannot_look(&path, &error),
-            }
-        }
     }
+    // As bytes: comparing paths name by name costs more than looking at the files.
+    listing.files.sort_unstable_by(|a, b| (a.input, a.path.as_os_str()).cmp(&(b.input, b.path.as_os_str())));
+    listing.files.dedup_by(|a, b| a.input == b.input && a.path.as_os_str() == b.path.as_os_str()); // Found by several globs.
     listing
 }
 
 /// One input's way through the folders.
 struct Walk<'a> {
     input: &'a FileInput,
-    paths: BTreeSet<PathBuf>,
+    index: usize,
+    files: &'a mut Vec<Seen>,
     /// Folders that were read.
     folders: &'a mut BTreeSet<PathBuf>,
 }
@@ -175,8 +166,8 @@ impl Walk<'_> {
             return; // A file that is left out, or a folder: then nothing in it is looked at.
         }
         let Some((part, rest)) = parts.split_first() else {
-            self.paths.insert(at);
-            return;
+            let found = self.metadata(&at);
+            return self.add(at, found);
         };
         match part {
             Part::Literal(name) => {
@@ -189,35 +180,63 @@ impl Walk<'_> {
                 }
             }
             Part::Pattern(pattern) => {
-                for entry in self.entries(&at) {
-                    if pattern.is_match(entry.file_name()) && (rest.is_empty() || self.is_folder(&entry)) {
-                        self.visit(entry.path(), rest, depth);
+                let mut folders = Vec::new();
+                for entry in self.entries(&at).into_iter().flatten().flatten() {
+                    match pattern.is_match(entry.file_name()) {
+                        true if rest.is_empty() => self.find(&entry),
+                        true if self.is_folder(&entry) => folders.push(entry.path()),
+                        _ => {}
                     }
                 }
+                folders.into_iter().for_each(|folder| self.visit(folder, rest, depth));
             }
             Part::Folders => {
                 self.visit(at.clone(), rest, depth);
                 if depth < DEPTH_MAX {
-                    for entry in self.entries(&at) {
-                        // Below "**" a link to a folder is not followed: it may lead in a circle.
-                        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                            self.visit(entry.path(), parts, depth + 1);
-                        }
-                    }
+                    // Below "**" a link to a folder is not followed: it may lead in a circle.
+                    let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    let entries = self.entries(&at).into_iter().flatten().flatten();
+                    let folders: Vec<_> = entries.filter(is_folder).map(|entry| entry.path()).collect();
+                    folders.into_iter().for_each(|folder| self.visit(folder, parts, depth + 1));
                 }
             }
         }
     }
 
-    fn entries(&mut self, folder: &Path) -> Vec<DirEntry> {
-        self.folders.insert(folder.to_owned());
-        match fs::read_dir(folder) {
-            Ok(entries) => entries.filter_map(Result::ok).collect(),
-            Err(error) => {
-                cannot_look(folder, &error);
-                Vec::new()
-            }
+    /// A file whose name matches to the end.
+    fn find(&mut self, entry: &DirEntry) {
+        let path = entry.path();
+        if self.input.exclude.is_match(&path) {
+            return;
         }
+        let found = match self.input.links {
+            Links::Refused => entry.metadata(), // By name in the open folder, which costs less than by path.
+            Links::Followed => self.metadata(&path),
+        };
+        self.add(path, found);
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        match self.input.links {
+            Links::Refused => fs::symlink_metadata(path),
+            Links::Followed => fs::metadata(path),
+        }
+    }
+
+    fn add(&mut self, path: PathBuf, found: io::Result<Metadata>) {
+        match found {
+            Ok(found) if found.is_file() => {
+                let (inode, sighting) = (Inode::of(&found), Sighting::of(&found));
+                self.files.push(Seen { input: self.index, path, inode, sighting });
+            }
+            Ok(_) => {} // Folders, symbolic links, pipes, devices.
+            Err(error) => cannot_look(&path, &error),
+        }
+    }
+
+    fn entries(&mut self, folder: &Path) -> Option<ReadDir> {
+        self.folders.insert(folder.to_owned());
+        fs::read_dir(folder).inspect_err(|error| cannot_look(folder, error)).ok()
     }
 
     fn is_folder(&self, entry: &DirEntry) -> bool {
@@ -286,7 +305,7 @@ impl Touched {
 /// Scans at every interval, soon after a notification of a new, renamed or removed file, and for other inputs at once,
 /// until stopped.
 pub(crate) async fn run(
-    mut reloads: watch::Receiver<Arc<Vec<FileInput>>>,
+    mut reloads: tokio::sync::watch::Receiver<Arc<Vec<FileInput>>>,
     touched: Touched,
     output: mpsc::Sender<Listing>,
     stop: Stop,
@@ -297,16 +316,16 @@ pub(crate) async fn run(
     while !stop.is_stopped() {
         let inputs = reloads.borrow_and_update().clone();
         let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
+        // A listing is made when the one before was taken: no more than two are in memory, and none is old when it is used.
+        let Ok(place) = output.reserve().await else { return }; // Tailing has ended.
         let begun = monotonic();
         let mut listing = scan(&inputs);
         let took = begun.elapsed();
         let seen = listing.fingerprint();
-        let rest = if std::mem::replace(&mut last_seen, seen) == seen { IDLE_REST } else { BUSY_REST };
+        let is_same = std::mem::replace(&mut last_seen, seen) == seen;
         watches.follow(std::mem::take(&mut listing.folders), monotonic());
-        if output.send(listing).await.is_err() {
-            return; // Tailing has ended.
-        }
-        let next_scan = tokio::time::sleep(interval.max(took * rest));
+        place.send(listing);
+        let next_scan = tokio::time::sleep(rest(interval, took, is_same && watches.is_complete()));
         tokio::pin!(next_scan);
         loop {
             tokio::select! {
@@ -317,96 +336,22 @@ pub(crate) async fn run(
                     tokio::time::sleep(RESCAN_PAUSE.min(interval).max(took * RESCAN_REST)).await;
                     break;
                 }
-                () = signals.busy.notified() => watches.unwatch_busy(&signals.take_busy(), monotonic()),
-            }
-        }
-    }
-}
-
-/// What the watcher's thread tells.
-#[derive(Debug, Default)]
-struct Signals {
-    /// A file came, went or was renamed; or notifications were missed.
-    rescan: Notify,
-    /// Some folder's files are being written.
-    busy: Notify,
-    busy_folders: Mutex<HashSet<PathBuf>>,
-}
-
-impl Signals {
-    fn take_busy(&self) -> HashSet<PathBuf> {
-        std::mem::take(&mut *self.busy_folders.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn written(&self, path: &Path) {
-        let Some(folder) = path.parent() else { return };
-        let mut folders = self.busy_folders.lock().unwrap_or_else(PoisonError::into_inner);
-        if !folders.contains(folder) {
-            folders.insert(folder.to_owned());
-            self.busy.notify_one();
-        }
-    }
-}
-
-/// The folders that are watched; without a watcher the scan does everything.
-struct Watches {
-    watcher: Option<notify::RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
-    /// Folders with busy writers, and when to watch them again.
-    unwatched: HashMap<PathBuf, Instant>,
-    refused: bool,
-}
-
-impl Watches {
-    fn new(touched: Touched, signals: Arc<Signals>) -> Self {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-            Ok(event) if event.need_rescan() => signals.rescan.notify_one(),
-            Ok(event) => match event.kind {
-                EventKind::Access(_) => {} // Our own reading makes these.
-                EventKind::Modify(notify::event::ModifyKind::Data(_)) => {
-                    event.paths.iter().for_each(|path| signals.written(path));
-                    if !touched.add(&event.paths) {
-                        signals.rescan.notify_one();
+                () = signals.busy.notified() => {
+                    watches.unwatch_busy(&signals.take_busy(), monotonic());
+                    // What else begins to grow in such a folder is told no longer: the scan has to see it.
+                    let sooner = begun + rest(interval, took, false);
+                    if sooner < next_scan.deadline().into_std() {
+                        next_scan.as_mut().reset(sooner.into());
                     }
                 }
-                _ => signals.rescan.notify_one(),
-            },
-            Err(_) => signals.rescan.notify_one(),
-        });
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "no change notifications, files are looked at every scan_interval");
-        }
-        Self { watcher: watcher.ok(), folders: BTreeSet::new(), unwatched: HashMap::new(), refused: false }
-    }
-
-    /// Watches `folders` and no others; those with a busy writer again after a while.
-    fn follow(&mut self, mut folders: BTreeSet<PathBuf>, now: Instant) {
-        let Some(watcher) = &mut self.watcher else { return };
-        self.unwatched.retain(|_, until| *until > now);
-        folders.retain(|folder| !self.unwatched.contains_key(folder));
-        for gone in self.folders.difference(&folders) {
-            watcher.unwatch(gone).ok(); // Its watch went with the folder.
-        }
-        for new in folders.difference(&self.folders) {
-            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive)
-                && new.exists()
-                && !std::mem::replace(&mut self.refused, true)
-            {
-                tracing::warn!(path = %new.display(), %error, "cannot be watched, it is looked at every scan_interval");
-            }
-        }
-        self.folders = folders.into_iter().filter(|folder| folder.exists()).collect();
-    }
-
-    fn unwatch_busy(&mut self, busy: &HashSet<PathBuf>, now: Instant) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for folder in busy {
-            if self.folders.remove(folder) {
-                watcher.unwatch(folder).ok(); // Gone, then the next scan says so.
-                self.unwatched.insert(folder.clone(), now + UNWATCHED);
             }
         }
     }
+}
+
+/// How long to wait for the next scan, if nothing is told: the price of a scan of very many files is spread over time.
+fn rest(interval: Duration, took: Duration, is_quiet: bool) -> Duration {
+    interval.max((took * if is_quiet { IDLE_REST } else { BUSY_REST }).min(REST_MAX))
 }
 
 #[cfg(test)]
@@ -442,6 +387,16 @@ mod tests {
         let matching: BTreeSet<_> = kept.filter(|path| glob.is_match(path)).collect();
         assert!(matching.iter().eq(listing.files.iter().map(|seen| &seen.path)), "what is found is what matches");
         assert_eq!(paths, found.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn scans_of_many_files_rest_in_proportion_and_never_longer_than_a_minute() {
+        let (second, took) = (Duration::from_secs(1), Duration::from_millis(100));
+        assert_eq!(rest(second, took / 1_000, true), second, "few files: the interval");
+        assert_eq!(rest(second, took, true), second * 40);
+        assert_eq!(rest(second, took, false), second * 5, "something grows, or is not watched");
+        assert_eq!(rest(second, took * 20, true), second * 60);
+        assert_eq!(rest(second * 90, took * 20, true), second * 90, "as configured");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod look;
 
 use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
+use crate::deadline::{Backlog, SeriesId};
 use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ const CHUNK_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) input: usize,
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     pub(crate) recipe: Recipe,
 }
 
@@ -32,16 +33,16 @@ const LAST_LINE_BYTES: u64 = 64 * 1024;
 /// How much more than the longest line a chunk must have, so that its end is found in it.
 const LINE_END_ROOM: usize = 64;
 
-/// A file that is being followed.
+/// A file that is being followed. Most of them rest: what only a file that is being read needs stands behind a pointer.
 #[derive(Debug)]
 pub(crate) struct Follow {
     held: Held,
     /// Index of its input.
     pub(crate) input: usize,
     /// Where it was last seen.
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     /// Where it was first seen, as shipped.
-    pub(crate) shipped_path: String,
+    pub(crate) shipped_path: Arc<str>,
     pub(crate) inode: Inode,
     pub(crate) generation: u32,
     pub(crate) stream: StreamId,
@@ -57,10 +58,10 @@ pub(crate) struct Follow {
     pub(crate) reread_below: u64,
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
-    long: Option<LongLine>,
+    long: Option<Box<LongLine>>,
     recipe: Recipe,
     /// After a reload: to be used as soon as nothing is open.
-    next_recipe: Option<Recipe>,
+    next_recipe: Option<Box<Recipe>>,
     way: Way,
     /// Cuts by time of an earlier life, for the first assembly.
     pub(crate) cuts: Vec<u64>,
@@ -68,6 +69,14 @@ pub(crate) struct Follow {
     pub(crate) is_cutting: bool,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
+    /// It has no name any more.
+    pub(crate) is_deleted: bool,
+    /// Its log and the other generations of that.
+    pub(crate) series: SeriesId,
+    /// While there is something to read that will be deleted some day.
+    pub(crate) backlog: Option<Box<Backlog>>,
+    /// Size at which every complete line was read.
+    pub(crate) read_out_at: u64,
     pub(crate) changed: Instant,
 }
 
@@ -89,8 +98,14 @@ impl Sighting {
 /// The file's content: at hand, or closed until it is worth a descriptor again.
 #[derive(Debug)]
 enum Held {
-    Open { file: File, edges: Edges },
+    Open(Box<OpenFile>),
     Closed(Anchor),
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    edges: Edges,
 }
 
 /// How lines are made of its bytes.
@@ -102,6 +117,12 @@ enum Way {
     Plain,
     /// Everything else.
     Assembled(Box<Assembly>),
+}
+
+impl Held {
+    fn open(file: File, edges: Edges) -> Self {
+        Self::Open(Box::new(OpenFile { file, edges }))
+    }
 }
 
 /// What opening a closed file found.
@@ -180,9 +201,9 @@ impl Follow {
     pub(crate) fn new(file: File, place: Place, inode: Inode, stream: StreamId, now: Instant) -> Self {
         let Place { input, path, recipe } = place;
         Self {
-            held: Held::Open { file, edges: Edges::default() },
+            held: Held::open(file, Edges::default()),
             input,
-            shipped_path: path.to_string_lossy().into_owned(),
+            shipped_path: path.to_string_lossy().into(),
             card: Arc::new(Card::new(path.clone(), inode)),
             path,
             inode,
@@ -202,6 +223,10 @@ impl Follow {
             is_cutting: false,
             is_queued: false,
             is_listed: true,
+            is_deleted: false,
+            series: SeriesId::default(),
+            backlog: None,
+            read_out_at: 0,
             changed: now,
         }
     }
@@ -216,9 +241,9 @@ impl Follow {
     }
 
     fn go_back_to(&mut self, offset: u64) -> io::Result<bool> {
-        let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
-        let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
-        *edges = found;
+        let Held::Open(open) = &mut self.held else { return Err(closed()) };
+        let Some(found) = Edges::read(&open.file, offset)? else { return Ok(false) };
+        open.edges = found;
         self.begin_at(offset);
         Ok(true)
     }
@@ -260,6 +285,7 @@ impl Follow {
         let file = self.file()?.try_clone()?;
         let place = Place { input: self.input, path: self.path.clone(), recipe: self.recipe.clone() };
         let mut next = Self::new(file, place, self.inode, stream, now);
+        next.series = self.series;
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
         Ok(next)
@@ -268,25 +294,39 @@ impl Follow {
     /// The open file. An error if it is closed.
     pub(crate) fn file(&self) -> io::Result<&File> {
         match &self.held {
-            Held::Open { file, .. } => Ok(file),
+            Held::Open(open) => Ok(&open.file),
             Held::Closed(_) => Err(closed()),
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.held, Held::Open { .. })
+        matches!(self.held, Held::Open(_))
     }
 
     /// Gives the descriptor back. False if it has to stay open: the file has no name left by which it could be found again,
     /// and not all of it is settled.
     pub(crate) fn close(&mut self) -> bool {
-        let Held::Open { file, edges } = &self.held else { return true };
+        let Held::Open(open) = &self.held else { return true };
+        let OpenFile { file, edges } = &**open;
         let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
         if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
         self.held = Held::Closed(edges.anchor());
         true
+    }
+
+    /// Gives back what only reading needs: with nothing open, the next look makes it anew.
+    pub(crate) fn rest(&mut self) {
+        if let Way::Assembled(assembly) = &self.way
+            && assembly.is_idle()
+            && assembly.handed_to() == self.offset
+        {
+            self.begin_at(self.offset);
+        }
+        if let Held::Open(open) = &mut self.held {
+            open.edges.shrink();
+        }
     }
 
     /// Gives back what is kept of a line whose end was not found; it is scanned again when the file grows.
@@ -308,7 +348,7 @@ impl Follow {
         let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
         let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
         let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
-        self.held = Held::Open { file, edges: edges.unwrap_or_default() };
+        self.held = Held::open(file, edges.unwrap_or_default());
         Ok(opened)
     }
 
@@ -322,7 +362,7 @@ impl Follow {
 
     pub(crate) fn anchor(&self) -> Anchor {
         match &self.held {
-            Held::Open { edges, .. } => edges.anchor(),
+            Held::Open(open) => open.edges.anchor(),
             Held::Closed(anchor) => *anchor,
         }
     }
@@ -344,10 +384,25 @@ impl Follow {
         incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
     }
 
+    /// Bytes that wait for a turn, as far as the last listing showed; a last line that has no end yet does not wait for us.
+    pub(crate) fn unread(&self) -> u64 {
+        let size = if self.is_listed { self.seen.size } else { self.stat().map_or(self.seen.size, |(size, _)| size) };
+        if size > self.read_out_at { size.saturating_sub(self.offset) } else { 0 }
+    }
+
+    /// Size and number of names now. `None` if it is closed and not found under its name.
+    pub(crate) fn stat_now(&self) -> Option<(u64, u64)> {
+        let found = match &self.held {
+            Held::Open(open) => open.file.metadata().ok()?,
+            Held::Closed(_) => self.path.symlink_metadata().ok().filter(|found| Inode::of(found) == self.inode)?,
+        };
+        Some((found.len(), found.nlink()))
+    }
+
     /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
     pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
         match &self.held {
-            Held::Open { file, .. } => file.metadata().map(|found| (found.len(), found.nlink())),
+            Held::Open(open) => open.file.metadata().map(|found| (found.len(), found.nlink())),
             Held::Closed(_) => Ok((self.seen.size, 1)),
         }
     }

@@ -72,6 +72,12 @@ impl Edges {
         }
     }
 
+    /// Keeps no more memory than the content takes.
+    pub(crate) fn shrink(&mut self) {
+        self.head.shrink_to_fit();
+        self.tail.shrink_to_fit();
+    }
+
     /// The anchor of everything read so far.
     pub(crate) fn anchor(&self) -> Anchor {
         let head_bytes = u32::try_from(self.head.len()).expect("a head has at most 1024 bytes");

@@ -5,6 +5,7 @@
 //! inputs that are no files, each kept in memory until it is acknowledged.
 
 mod board;
+mod deadline;
 mod discover;
 mod tail;
 
@@ -159,7 +160,7 @@ fn take_cursors(known: &mut std::collections::BTreeMap<checkpoint::Key, checkpoi
     let mut cursors = stream::Cursors::new();
     known.retain(|(input, _), saved| {
         if let Some(cursor) = saved.cursor.take() {
-            cursors.insert(input.clone(), Arc::new(Mutex::new(Some(cursor).filter(|cursor| !cursor.is_empty()))));
+            cursors.insert(input.to_string(), Arc::new(Mutex::new(Some(cursor).filter(|cursor| !cursor.is_empty()))));
             return false;
         }
         true

@@ -42,6 +42,10 @@ pub struct AgentMetrics {
     pub truncated: IntCounter,
     /// Bytes known to be lost before they were read, by reason.
     pub lost_bytes: IntCounterVec,
+    /// Unread bytes of files that will be deleted before they are read, as it looks now.
+    pub at_risk: IntGauge,
+    /// Files of which that was said.
+    pub loss_warnings: IntCounter,
     /// Bytes that are no character of their file's encoding.
     pub invalid_bytes: IntCounter,
     /// Pieces of lines that were split at the limit.
@@ -98,6 +102,8 @@ impl AgentMetrics {
             bytes_in_flight: gauge("bytes_in_flight", "Bytes of files between reading and acknowledgement."),
             truncated: counter("lines_truncated_total", "Lines cut at line_bytes_max."),
             lost_bytes: counters("lost_bytes_total", "Bytes lost before they were read.", "reason"),
+            at_risk: gauge("at_risk_bytes", "Unread bytes that will be deleted before they are read, as it looks now."),
+            loss_warnings: counter("loss_warnings_total", "Files whose unread bytes were said to be at risk."),
             invalid_bytes: counter("invalid_bytes_total", "Bytes that are no character of their file's encoding."),
             pieces: counter("line_pieces_total", "Pieces of lines that were split at line_bytes_max."),
             unparsed: counter("events_unparsed_total", "Events that a parser could not read, shipped as they are."),

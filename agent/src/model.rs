@@ -423,7 +423,7 @@ impl World {
         for saved in self.loaded.take().into_iter().flatten() {
             let found = self.disk.names.iter().find(|(name, file)| {
                 self.disk.files[**file].number == saved.inode.number
-                    && Some(self.disk.path(name).as_path().parent()) == Some(Path::new(&saved.path).parent())
+                    && Some(self.disk.path(name).as_path().parent()) == Some(Path::new(&*saved.path).parent())
                     && is_known(&self.disk.path(name), &saved)
             });
             if let Some((name, file)) = found {

@@ -141,7 +141,7 @@ impl StateEntry {
 
     fn look(&self) -> io::Result<OnDisk> {
         let Saved { inode, progress, .. } = &self.saved;
-        let named = Path::new(&self.saved.path);
+        let named = Path::new(&*self.saved.path);
         let folder = named.parent().unwrap_or(Path::new("/"));
         let at = open(named, Links::Followed).ok().filter(|(_, found)| found.may_be(inode)).map(|_| named.to_owned());
         let at = at.map_or_else(|| find_inode(folder, inode), |path| Ok(Some(path)))?;

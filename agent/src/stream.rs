@@ -251,7 +251,7 @@ impl Streams {
         let is_journal = matches!(input.kind, StreamKind::Journald(_));
         let incarnation =
             if is_journal { journald::incarnation(&wires.agent, &id) } else { fresh_incarnation(&wires.agent, &id) };
-        let source = Arc::new(Source::new(StreamId(self.streams), input.shared.clone(), String::new(), incarnation, 0));
+        let source = Arc::new(Source::new(StreamId(self.streams), input.shared.clone(), "".into(), incarnation, 0));
         let listen = socket.as_ref().map(syslog::Socket::address);
         let plate = Arc::new(Plate::new(&id, input.shared.kind, listen));
         wires.board.put_up(plate.clone());

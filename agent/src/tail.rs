@@ -6,7 +6,9 @@
 mod adopt;
 mod claim;
 mod handles;
+mod ready;
 mod reload;
+mod risk;
 
 pub use handles::open_files_max;
 
@@ -14,6 +16,7 @@ use crate::board::Board;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::{Control, Rewind};
 use crate::config::{AgentConfig, FileInput};
+use crate::deadline::Deadlines;
 use crate::discover::{Listing, Touched};
 use crate::follow::{Follow, Lines, Look};
 use crate::identity::Edges;
@@ -21,7 +24,7 @@ use crate::metrics::AgentMetrics;
 use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
 use service::clock::{monotonic, wall_ms};
 use service::stop::Stop;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +42,8 @@ const BUSY_LOOK: Duration = Duration::from_millis(100);
 const BUSY_LOOKS_MAX: usize = 200;
 /// … until it has not grown for so long.
 const BUSY: Duration = Duration::from_secs(6);
+/// While the output takes nothing no listing is taken either: rotated files are looked at this often, to warn in time.
+const WAITING_LOOK: Duration = Duration::from_secs(2);
 /// Listings after which entries of the checkpoint are still looked for under other names. The last one forgets what is not
 /// there: a file that was moved between the first listing and the look for it is in the second.
 const CLAIMS: u32 = 2;
@@ -84,7 +89,8 @@ pub(crate) async fn run(
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
-        ready: VecDeque::new(),
+        ready: ready::Ready::default(),
+        deadlines: Deadlines::default(),
         busy: HashSet::new(),
         busy_ticks: 0,
         streams: 0,
@@ -140,10 +146,12 @@ struct Tail {
     started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.
     unclaimed: BTreeMap<Key, Saved>,
-    files: HashMap<StreamId, Follow>,
+    /// Boxed: the table has room for about twice as many as it holds.
+    files: HashMap<StreamId, Box<Follow>>,
     /// Input, device and inode of a followed file.
     by_inode: HashMap<(usize, u64, u64), StreamId>,
-    ready: VecDeque<StreamId>,
+    ready: ready::Ready,
+    deadlines: Deadlines,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
     /// Since they were looked at.
@@ -163,7 +171,7 @@ struct Tail {
 impl Tail {
     /// Queues the files that a notification names.
     fn wake(&mut self, touched: &HashSet<PathBuf>) {
-        for file in self.files.values_mut().filter(|file| touched.contains(&file.path)) {
+        for file in self.files.values_mut().filter(|file| touched.contains(&*file.path)) {
             enqueue(file, &mut self.ready);
         }
     }
@@ -187,9 +195,12 @@ impl Tail {
             }
             deadline.is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
         });
+        if self.busy.is_empty() {
+            self.busy = HashSet::new(); // Its memory too.
+        }
         for (stream, at) in due {
             // It must be known to the checkpoint before a cut of it is.
-            let start = self.files.get(&stream).map_or(0, Follow::handed_to);
+            let start = self.files.get(&stream).map_or(0, |file| file.handed_to());
             if let Err(error) = self.source_of(stream, start).await {
                 tracing::warn!(%error, "first line cannot be read again");
             }
@@ -222,7 +233,11 @@ impl Tail {
 
     /// Gives the next file its turn: one chunk. `None` when the later stages have ended, or on stop.
     async fn turn(&mut self) -> Option<()> {
-        let Some(stream) = self.ready.pop_front() else { return Some(()) };
+        let Some(stream) = self.ready.next() else { return Some(()) };
+        self.turn_of(stream).await
+    }
+
+    async fn turn_of(&mut self, stream: StreamId) -> Option<()> {
         if !self.take_handle(stream).await {
             return Some(());
         }
@@ -239,11 +254,16 @@ impl Tail {
             Ok(Look::Lines(lines)) => {
                 if lines.is_full {
                     enqueue(file, &mut self.ready); // There is more.
+                } else {
+                    file.read_out_at = file.seen.size;
                 }
                 self.ship(stream, lines).await?;
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),
-            Ok(Look::End) => self.end_of(stream).await,
+            Ok(Look::End) => {
+                file.read_out_at = file.seen.size;
+                self.end_of(stream).await;
+            }
             Ok(Look::Truncated) => self.truncated(stream).await,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed");
@@ -277,7 +297,9 @@ impl Tail {
             Some(held) => held,
             None => {
                 self.board.waits();
-                let held = self.unless_stopped(stream, self.budget.take(charge)).await?;
+                self.ready.is_backlogged();
+                let budget = self.budget.clone();
+                let held = self.unless_stopped(stream, budget.take(charge)).await?;
                 self.board.reads();
                 held
             }
@@ -292,17 +314,24 @@ impl Tail {
         }
         let (buffer, records, read_at_ms) = (lines.buffer, lines.records, wall_ms());
         let group = Group { source, epoch, buffer, records, read_at_ms, reread, ack };
+        if self.output.capacity() == 0 {
+            self.ready.is_backlogged(); // The output is slower than reading.
+        }
         service::failpoint::hit("agent-group-before-send");
-        self.unless_stopped(stream, self.output.send(group)).await?.ok()
+        let output = self.output.clone();
+        self.unless_stopped(stream, output.send(group)).await?.ok()
     }
 
     /// Waits for `step`. `None` if the agent is told to stop; for an input with `read_until_eof` only some time after that.
-    async fn unless_stopped<T>(&self, stream: StreamId, step: impl Future<Output = T>) -> Option<T> {
+    async fn unless_stopped<T>(&mut self, stream: StreamId, step: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(step);
-        tokio::select! {
-            biased;
-            done = &mut step => return Some(done),
-            () = self.stop.stopped() => {}
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut step => return Some(done),
+                () = self.stop.stopped() => break,
+                () = tokio::time::sleep(WAITING_LOOK) => self.look_while_waiting(),
+            }
         }
         let reads_out = self.files.get(&stream).is_some_and(|file| self.inputs[file.input].read_until_eof);
         if reads_out { tokio::time::timeout(self.drain_timeout, step).await.ok() } else { None }
@@ -331,7 +360,7 @@ impl Tail {
 
     fn saved(&self, file: &Follow, incarnation: event::Incarnation) -> Saved {
         Saved {
-            input: self.inputs[file.input].shared.id.clone(),
+            input: self.inputs[file.input].id.clone(),
             incarnation,
             path: file.shipped_path.clone(),
             inode: file.inode,
@@ -361,9 +390,9 @@ impl Tail {
     }
 }
 
-fn enqueue(file: &mut Follow, ready: &mut VecDeque<StreamId>) {
+fn enqueue(file: &mut Follow, ready: &mut ready::Ready) {
     if !std::mem::replace(&mut file.is_queued, true) {
-        ready.push_back(file.stream);
+        ready.push(file.stream, file.backlog.as_ref().and_then(|backlog| backlog.loses_at_ms));
     }
 }
 

@@ -267,7 +267,7 @@ impl<'c> Plan<'c> {
         let place = (found.input, inode.number);
         self.told.insert(place);
         let id = &self.files[found.input].shared.id;
-        let is_same = |saved: &&Saved| saved.input == *id && saved.inode.may_be(&inode);
+        let is_same = |saved: &&Saved| *saved.input == **id && saved.inode.may_be(&inode);
         if let Some(saved) = self.known.values().find(is_same) {
             return (Outcome::Kept, format!("the checkpoint knows it, at offset {}", saved.progress.offset));
         }
@@ -329,9 +329,9 @@ impl<'c> Plan<'c> {
             found.path.to_string_lossy().into_owned()
         };
         Ok(Saved {
-            input: input.shared.id.clone(),
+            input: input.id.clone(),
             incarnation: made.ok_or("its first line is not complete")?,
-            path,
+            path: path.into(),
             inode,
             generation: 0,
             progress: Progress { offset, anchor: edges.anchor() },
@@ -345,7 +345,7 @@ impl<'c> Plan<'c> {
         for seen in &self.seen {
             let place = (seen.input, seen.inode.number);
             let input = &self.files[seen.input].shared.id;
-            let is_known = |saved: &Saved| saved.input == *input && saved.inode.may_be(&seen.inode);
+            let is_known = |saved: &Saved| *saved.input == **input && saved.inode.may_be(&seen.inode);
             if !self.told.insert(place) || self.known.values().any(is_known) {
                 continue;
             }

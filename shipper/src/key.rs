@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn without_a_file_the_inputs_name_stands_in_its_place() {
         let input = Arc::new(Input { id: "net".into(), ..Input::default() });
-        let source = Source::new(StreamId(1), input, String::new(), Incarnation(1), 0);
+        let source = Source::new(StreamId(1), input, "".into(), Incarnation(1), 0);
         let mut key = String::new();
         Template::new("{host.name}/{log.file.path}").expect("parses").render("web-01", &source, &mut key);
         assert_eq!(key, "web-01/net");

@@ -68,7 +68,7 @@ impl Reports {
             _ => self.is_broken.store(true, Ordering::Release),
         }
         self.metrics.failed.with_label_values(&[&format!("{code:?}")]).inc();
-        tracing::warn!(path = source.path, error = %code, "not delivered; it is read again from the last acknowledged offset");
+        tracing::warn!(path = &*source.path, error = %code, "not delivered; it is read again from the last acknowledged offset");
     }
 }
 

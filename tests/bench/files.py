@@ -3,11 +3,13 @@
 
     files.py AGENT CONFIG FOLDER BROKER TOPIC PARTITIONS FILES ACTIVE
 
-Writes FILES files of two lines, starts the agent with `ulimit -n 1024`, waits until all lines are in TOPIC, watches it idle for
-IDLE_S seconds, then appends a line to ACTIVE of them three times. One JSON line.
+Writes FILES files of two lines, starts the agent with `ulimit -n 1024`, waits until all lines are in TOPIC and SETTLE_S seconds
+more (a file that grew is looked at closely for 6 s), watches it idle for IDLE_S seconds, then appends a line to ACTIVE of them
+three times. One JSON line; `rss_idle_mb` is what it has after that idle time, `rss_peak_mb` the most it ever had.
 """
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,7 +18,8 @@ import time
 
 from measure import cpu_s, in_topic, rss_mb
 
-IDLE_S = float(os.environ.get("IDLE_S", "20"))
+SETTLE_S = float(os.environ.get("SETTLE_S", "10"))
+IDLE_S = float(os.environ.get("IDLE_S", "30"))
 LIMIT_S = float(os.environ.get("LIMIT_S", "120"))
 
 
@@ -27,6 +30,11 @@ def wait_for(count, lines):
             sys.exit("only %d of %d lines after %d s" % (count(), lines, LIMIT_S))
         time.sleep(0.02)
     return time.monotonic() - begun
+
+
+def rss_now_mb(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) * 1024 / 1e6
 
 
 def main():
@@ -43,9 +51,11 @@ def main():
     try:
         count = lambda: in_topic(broker, topic, int(partitions))
         all_s = wait_for(count, 2 * files)
+        time.sleep(SETTLE_S)
         before, begun = cpu_s({process.pid}), time.monotonic()
         time.sleep(IDLE_S)
         idle = (cpu_s({process.pid}) - before) / (time.monotonic() - begun)
+        rss_idle = rss_now_mb(process.pid)
         slowest, lines = 0, 2 * files
         for round in range(3):
             for path in paths[:: max(1, files // active)][:active]:
@@ -55,7 +65,8 @@ def main():
             slowest = max(slowest, wait_for(count, lines))
         print(json.dumps({
             "files": files, "active": active, "all_shipped_s": round_to(all_s), "idle_cpu_percent": round_to(100 * idle),
-            "slowest_round_s": round_to(slowest), "rss_mb": round_to(rss_mb({process.pid})),
+            "slowest_round_s": round_to(slowest), "rss_idle_mb": round_to(rss_idle),
+            "rss_peak_mb": round_to(rss_mb({process.pid})),
         }))
     finally:
         process.send_signal(signal.SIGTERM)

@@ -8,7 +8,7 @@ fn saved(n: u64, offset: u64) -> Saved {
     Saved {
         input: "nginx".into(),
         incarnation: Incarnation(n),
-        path: format!("/var/log/app-{n}.log"),
+        path: format!("/var/log/app-{n}.log").into(),
         inode: Inode { device: 1, number: n, birth_ns: Some(5) },
         generation: 0,
         progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
@@ -45,7 +45,7 @@ fn many_flushes_are_compacted_and_two_generations_stay() {
     let folder = folder();
     let (mut store, _) = Store::open(folder.path()).expect("opens");
     for offset in 0..3 * COMPACT_ENTRIES_MIN as u64 {
-        store.files.insert(saved(1, 0).key(), saved(1, offset)); // What a flush does, without its fsync.
+        store.files.insert(saved(1, 0).key(), saved(1, offset).into()); // What a flush does, without its fsync.
         store.appended += 1;
         if store.appended > COMPACT_ENTRIES_MIN {
             store.flush(&[saved(1, offset)], &[]).expect("flushes");

@@ -1,6 +1,6 @@
 //! A look at a followed file: one chunk of its bytes → lines.
 
-use super::{CHUNK_BYTES, Follow, Held, LAST_LINE_BYTES, LINE_END_ROOM, Lines, LongLine, Look, Passed, Way};
+use super::{CHUNK_BYTES, Follow, Held, LAST_LINE_BYTES, LINE_END_ROOM, Lines, LongLine, Look, OpenFile, Passed, Way};
 use super::{closed, read_at, read_head};
 use crate::assemble::{Assembly, Recipe};
 use crate::decode::Cutter;
@@ -41,7 +41,7 @@ impl Follow {
 
     /// Other rules for lines, from the next event on.
     pub(crate) fn use_recipe(&mut self, recipe: Recipe) {
-        self.next_recipe = Some(recipe);
+        self.next_recipe = Some(Box::new(recipe));
     }
 
     /// `start: end`: where the unfinished last line of the first `size` bytes starts. `None` if there is no line end.
@@ -72,7 +72,8 @@ impl Follow {
 
     /// Reads on from the offset: one chunk.
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
-        let Held::Open { file, edges } = &self.held else { return Err(closed()) };
+        let Held::Open(open) = &self.held else { return Err(closed()) };
+        let OpenFile { file, edges } = &**open;
         let size = file.metadata()?.len();
         // A size alone proves nothing: a file may be truncated and grow past the offset between two looks, and over a network
         // file system the size may be an old one. What was read last is compared, once a chunk.
@@ -122,7 +123,7 @@ impl Follow {
             }
             if buffer.len() >= line_bytes_max + 2 {
                 buffer.truncate(cut(&buffer, line_bytes_max));
-                self.long = Some(LongLine { kept: buffer, scanned: self.offset + read as u64 });
+                self.long = Some(Box::new(LongLine { kept: buffer, scanned: self.offset + read as u64 }));
                 return Ok(Look::More);
             }
             buffer_bytes = (buffer_bytes * 4).min(line_bytes_max + 2);
@@ -149,7 +150,7 @@ impl Follow {
             _ => self.long.is_none(),
         };
         if is_between && let Some(recipe) = self.next_recipe.take() {
-            self.recipe = recipe;
+            self.recipe = *recipe;
             self.begin_at(self.offset);
         }
         if matches!(self.way, Way::Untold) && size > self.offset {
@@ -213,7 +214,8 @@ impl Follow {
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
     fn look_for_line_end(&mut self, now: Instant) -> io::Result<Look> {
-        let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
+        let Held::Open(open) = &mut self.held else { return Err(closed()) };
+        let OpenFile { file, edges } = &mut **open;
         let Some(long) = &mut self.long else { return Ok(Look::More) };
         let mut chunk = vec![0; CHUNK_BYTES];
         let read = read_at(file, &mut chunk, long.scanned)?;
@@ -236,8 +238,8 @@ impl Follow {
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {
-        if let Held::Open { edges, .. } = &mut self.held {
-            edges.extend(bytes);
+        if let Held::Open(open) = &mut self.held {
+            open.edges.extend(bytes);
         }
         self.offset += bytes.len() as u64;
         self.changed = now;

@@ -17,7 +17,7 @@ impl Log {
         let (file, inode) = open(&path, Links::Refused).expect("opens");
         let yaml = "[{id: a, type: file, paths: [/a]}]";
         let recipe = crate::config::files_of(yaml)[0].recipe.clone();
-        let place = Place { input: 0, path, recipe };
+        let place = Place { input: 0, path: path.into(), recipe };
         let follow = Follow::new(file, place, inode, StreamId(1), service::clock::monotonic());
         Self { folder, follow }
     }
@@ -150,4 +150,24 @@ fn links_and_pipes_are_not_opened() {
     std::os::unix::fs::symlink(log.folder.path().join("a.log"), &link).expect("linked");
     assert!(open(&link, Links::Refused).is_err());
     assert!(open(log.folder.path(), Links::Refused).is_err());
+}
+
+#[test]
+fn a_file_at_rest_is_small() {
+    // Twenty thousand of them are followed in 80 MB: what only reading needs stands behind a pointer.
+    assert!(size_of::<Follow>() <= 360, "{} bytes", size_of::<Follow>());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.log");
+    std::fs::write(&path, "one\n two\nthree\n").expect("written");
+    let parsers = "parsers: [{multiline: {pattern: '^ ', match: after}}]";
+    let recipe = crate::config::files_of(&format!("[{{id: a, type: file, paths: [/a], {parsers}}}]"))[0].recipe.clone();
+    let (file, inode) = open(&path, Links::Refused).expect("opens");
+    let place = Place { input: 0, path: path.into(), recipe };
+    let mut follow = Follow::new(file, place, inode, StreamId(1), service::clock::monotonic());
+    assert!(matches!(follow.look(1_000, service::clock::monotonic()), Ok(Look::Lines(_))));
+    follow.rest();
+    assert!(matches!(follow.way, Way::Assembled(_)), "an event is open");
+    follow.flush().expect("the open event");
+    follow.rest();
+    assert!(matches!(follow.way, Way::Untold), "nothing is open: its parsers are let go");
 }

@@ -306,9 +306,9 @@ async fn tell(source: &Source, cursor: Option<String>, wires: &Wires) {
         return;
     }
     let saved = Saved {
-        input: source.input().id.clone(),
+        input: source.input().id.as_str().into(),
         incarnation: source.incarnation,
-        path: String::new(),
+        path: "".into(),
         inode: Inode { device: 0, number: 0, birth_ns: None },
         generation: 0,
         progress: Progress { offset: 0, anchor: Anchor::default() },

@@ -1,7 +1,7 @@
 //! Listings → followed files: what is new is followed, what has grown is queued, what is gone is let go.
 
 use super::claim::Claim;
-use super::{Tail, enqueue};
+use super::{BUSY, Tail, enqueue};
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
@@ -20,7 +20,7 @@ impl Tail {
         if !Arc::ptr_eq(&listing.inputs, &self.inputs) {
             self.reload(listing.inputs.clone());
         }
-        let mut unreadable = 0;
+        let (mut unreadable, mut renamed) = (0, Vec::new());
         for file in self.files.values_mut() {
             file.is_listed = false;
         }
@@ -34,8 +34,9 @@ impl Tail {
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
                     // Of several hard links the first in order counts, so that the path stays the same.
-                    if !std::mem::replace(&mut file.is_listed, true) && file.path != seen.path {
-                        file.path = seen.path;
+                    if !std::mem::replace(&mut file.is_listed, true) && *file.path != *seen.path {
+                        file.path = seen.path.into();
+                        renamed.push(file.stream);
                     }
                     if seen.sighting.size != file.offset || seen.sighting.modified_ns != file.seen.modified_ns {
                         enqueue(file, &mut self.ready);
@@ -45,6 +46,7 @@ impl Tail {
                 None => unreadable += i64::from(!self.adopt(seen).await),
             }
         }
+        renamed.into_iter().for_each(|stream| self.note_name(stream));
         self.is_first_listing = false;
         if self.claims_left > 0 {
             self.claims_left -= 1;
@@ -52,6 +54,7 @@ impl Tail {
         }
         self.look_after_unlisted().await;
         self.look_after_idle().await;
+        self.look_after_backlogs();
         self.show();
         self.metrics.unreadable.set(unreadable);
         self.metrics.files.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
@@ -91,7 +94,7 @@ impl Tail {
             return Ok(()); // Renamed between the scan and now: it is followed already.
         }
         self.streams += 1;
-        let at = Place { input: seen.input, path: seen.path.clone(), recipe: input.recipe.clone() };
+        let at = Place { input: seen.input, path: seen.path.as_path().into(), recipe: input.recipe.clone() };
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         let size = follow.stat()?.0;
@@ -113,18 +116,19 @@ impl Tail {
             None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
         }
         self.by_inode.insert(place, follow.stream);
+        self.note_birth(&mut follow);
         self.handles.used(follow.stream, follow.input);
-        let id = &self.inputs[follow.input].shared.id;
+        let id = self.inputs[follow.input].id.clone();
         self.board.put(follow.stream, id, follow.generation, follow.card.clone());
         enqueue(&mut follow, &mut self.ready);
-        self.files.insert(follow.stream, follow);
+        self.files.insert(follow.stream, Box::new(follow));
         Ok(())
     }
 
     /// Closes files until one more of `input` may be opened.
     fn make_room(&mut self, input: usize) {
         for stream in self.handles.surplus(input) {
-            if self.files.get_mut(&stream).is_none_or(Follow::close) {
+            if self.files.get_mut(&stream).is_none_or(|file| file.close()) {
                 self.handles.closed(stream);
                 return;
             }
@@ -171,7 +175,7 @@ impl Tail {
     /// Files that no listing shows: rotated away or deleted. They are read to their end, and as long as they have a name
     /// a writer may go on with them; a deleted one is let go when all of it is settled.
     async fn look_after_unlisted(&mut self) {
-        let (mut vanished, mut retired) = (Vec::new(), Vec::new());
+        let (mut vanished, mut retired, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
             if !file.is_open() && !find_again(file) {
                 vanished.push(file.stream);
@@ -182,10 +186,14 @@ impl Tail {
             if size != file.offset || names == 0 {
                 enqueue(file, &mut self.ready);
             }
+            if names == 0 {
+                deleted.push(file.stream);
+            }
             if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
                 retired.push(file.stream);
             }
         }
+        deleted.into_iter().for_each(|stream| self.note_deletion(stream));
         for stream in retired {
             self.rest(stream).await;
         }
@@ -202,6 +210,7 @@ impl Tail {
             tracing::error!(path = %file.path.display(), offset = file.offset, lost, "deleted before it was read; these bytes are lost");
             self.metrics.lost_bytes.with_label_values(&["deleted"]).inc_by(lost);
         }
+        self.note_deletion(stream);
         self.let_go(stream, "deleted").await;
     }
 
@@ -211,11 +220,15 @@ impl Tail {
         for file in self.files.values_mut().filter(|file| !file.is_queued) {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
+            if file.is_open() && idle >= BUSY {
+                file.rest();
+            }
             if file.is_open() && idle >= input.close_inactive && file.close() {
                 file.let_go_of_long_line();
                 self.handles.closed(file.stream);
             }
-            if !file.is_listed || !file.is_done() {
+            let is_limited = input.delete_after.is_some() || input.clean_inactive.is_some();
+            if !is_limited || !file.is_listed || !file.is_done() {
                 continue;
             }
             let unchanged = age_of(file.seen.modified_ns);
@@ -268,6 +281,7 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
+        self.deadlines.gone(stream, file.series);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
@@ -321,11 +335,12 @@ impl Tail {
             self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
         }
         self.metrics.incarnations.with_label_values(&["truncated"]).inc();
+        self.deadlines.truncated(stream, next.stream, next.series, wall_ms());
         self.let_go(stream, "truncated").await;
         self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
         self.handles.used(next.stream, next.input);
-        self.board.put(next.stream, &self.inputs[next.input].shared.id, next.generation, next.card.clone());
-        enqueue(self.files.entry(next.stream).or_insert(next), &mut self.ready);
+        self.board.put(next.stream, self.inputs[next.input].id.clone(), next.generation, next.card.clone());
+        enqueue(self.files.entry(next.stream).or_insert_with(|| Box::new(next)), &mut self.ready);
     }
 }
 
@@ -344,7 +359,7 @@ fn find_again(file: &mut Follow) -> bool {
             if let Ok(found) = std::fs::symlink_metadata(&path) {
                 file.seen = crate::follow::Sighting::of(&found);
             }
-            file.path = path;
+            file.path = path.into();
             true
         }
         Ok(None) => false,

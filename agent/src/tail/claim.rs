@@ -21,7 +21,7 @@ pub(super) enum Claim {
 impl Tail {
     /// Finds the entry of the checkpoint that this file continues, or that its inode belonged to.
     pub(super) fn claim(&self, follow: &Follow) -> io::Result<Option<Claim>> {
-        let id = &self.inputs[follow.input].shared.id;
+        let id = &self.inputs[follow.input].id;
         let mut stale = None;
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
             match self.likeness(follow.file()?, follow.input, saved)? {
@@ -34,7 +34,7 @@ impl Tail {
         }
         // Copied, or moved to another file system: only with a whole kilobyte of proof, and only if the original is gone.
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.progress.offset >= 1024) {
-            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
+            let folder = Path::new(&*saved.path).parent().unwrap_or(Path::new("/"));
             if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
                 && find_inode(folder, &saved.inode)?.is_none()
             {
@@ -103,8 +103,8 @@ impl Tail {
     pub(super) async fn claim_renamed(&mut self) {
         let unclaimed: Vec<_> = self.unclaimed.values().cloned().collect();
         for saved in unclaimed {
-            let Some(input) = self.inputs.iter().position(|input| input.shared.id == saved.input) else { continue };
-            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
+            let Some(input) = self.inputs.iter().position(|input| input.id == saved.input) else { continue };
+            let folder = Path::new(&*saved.path).parent().unwrap_or(Path::new("/"));
             match find_inode(folder, &saved.inode) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
                 Ok(None) if self.claims_left > 0 => {}
@@ -122,7 +122,7 @@ impl Tail {
 
     async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {
         let followed = |file: &Follow| file.input == input && file.inode.may_be(&saved.inode);
-        if self.files.values().any(followed) {
+        if self.files.values().any(|file| followed(file)) {
             // An older life of a file that is followed under its newer one.
             self.unclaimed.remove(&saved.key());
             self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.

@@ -37,6 +37,7 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
+        self.deadlines.gone(stream, file.series);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         if let Some(source) = &file.source {
             let saved = self.saved(&file, source.incarnation);
@@ -49,7 +50,7 @@ impl Tail {
     pub(super) async fn read_out(&mut self) {
         let limit = self.drain_timeout;
         self.stop = Stop::new().1; // From here on the time limit ends it.
-        self.ready.clear();
+        self.ready = super::ready::Ready::default();
         let mut ends = HashMap::new();
         for file in self.files.values_mut() {
             file.is_queued = false;
@@ -60,11 +61,9 @@ impl Tail {
             }
         }
         let reading = async {
-            while let Some(&stream) = self.ready.front() {
+            while let Some(stream) = self.ready.next() {
                 let is_read = self.files.get(&stream).is_none_or(|file| Some(&file.offset) >= ends.get(&stream));
-                if is_read {
-                    self.ready.pop_front();
-                } else if self.turn().await.is_none() {
+                if !is_read && self.turn_of(stream).await.is_none() {
                     return;
                 }
             }

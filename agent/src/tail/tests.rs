@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::Path;
 use tokio::sync::mpsc;
 
+mod deadlines;
 mod nasty;
 
 /// Longest wait for lines that should be there at once.
@@ -25,6 +26,8 @@ struct Bench {
     inputs: Arc<Vec<FileInput>>,
     listings: Sender<Listing>,
     groups: Receiver<Group>,
+    metrics: AgentMetrics,
+    board: Board,
     _kept: (Receiver<Control>, UnboundedReceiver<Entry>, UnboundedSender<Rewind>, Trigger),
     task: tokio::task::JoinHandle<()>,
 }
@@ -84,9 +87,9 @@ impl Bench {
             budget: Budget::new(1 << 30),
         };
         let known = Known { first_start: files.is_empty(), files };
-        let metrics = AgentMetrics::new(&Registry::default());
-        let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
-        Self { folder, inputs, listings, groups, _kept: (told_rx, entries, rewinds_tx, trigger), task }
+        let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
+        let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics.clone(), board.clone(), stop));
+        Self { folder, inputs, listings, groups, metrics, board, _kept: (told_rx, entries, rewinds_tx, trigger), task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -267,8 +270,16 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
     let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
     let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
     let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
-    let saved =
-        Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress, cuts: vec![], cursor: None };
+    let saved = Saved {
+        input: "a".into(),
+        incarnation,
+        path: path.into(),
+        inode,
+        generation: 0,
+        progress,
+        cuts: vec![],
+        cursor: None,
+    };
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
     bench.list().await;

@@ -108,7 +108,7 @@ impl Scene {
     /// Offsets of the checkpoint, by path.
     fn offsets(&self) -> BTreeMap<String, u64> {
         let loaded = load(&self.config().state_dir).expect("readable");
-        loaded.files.into_values().map(|saved| (saved.path, saved.progress.offset)).collect()
+        loaded.files.into_values().map(|saved| (saved.path.to_string(), saved.progress.offset)).collect()
     }
 
     /// Lines that an agent ships from here on, until `count` are there and it has been quiet.

@@ -42,7 +42,7 @@ impl Scene {
         let saved = Saved {
             input: "a".into(),
             incarnation: event::Incarnation(7),
-            path,
+            path: path.into(),
             inode,
             generation: 0,
             progress,

@@ -61,7 +61,7 @@ impl Running {
         let (mut lines, mut got) = (BTreeMap::<_, Vec<_>>::new(), 0);
         while got < count {
             let Ok(Some(group)) = tokio::time::timeout(PATIENCE, self.groups.recv()).await else { break };
-            let name = Path::new(&group.source.path).file_name().expect("a name").to_string_lossy().into_owned();
+            let name = Path::new(&*group.source.path).file_name().expect("a name").to_string_lossy().into_owned();
             got += group.records.len();
             let text = group.records.iter().map(|record| String::from_utf8_lossy(group.bytes_of(record)).into_owned());
             lines.entry(name).or_default().extend(text);

@@ -125,6 +125,7 @@ fn of_followed(case: &Case<'_>, file: &Shown, problems: &BTreeMap<String, String
             None => reasons.push(Reason::stops("problem", waits_for.clone())),
         }
     }
+    reasons.extend(file.at_risk.iter().map(|risk| Reason::tells("at_risk", risk.clone())));
     if let Some(OpenFiles { of_input, of_all, max }) = case.open_files {
         if let Some(limit) = case.input.harvester_limit.filter(|limit| of_input >= *limit) {
             let text = format!(

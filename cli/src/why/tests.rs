@@ -134,6 +134,9 @@ fn what_is_followed_says_what_it_waits_for() {
     let text = "it cannot be opened: Permission denied (os error 13)";
     judged("", Some(&problem), None, &answers(&[], false), &[("problem", Stops, text)]);
 
+    let text = "it is deleted: its 9 unread bytes are lost when the agent ends";
+    judged("", Some(&shown(json!({"at_risk": text}))), None, &answers(&[], false), &[("at_risk", Tells, text)]);
+
     let flying = shown(json!({"acknowledged": 60, "acknowledged_ms": null}));
     let text = "40 bytes are read and not acknowledged; nothing of it was acknowledged since the agent started";
     judged("", Some(&flying), None, &answers(&[], false), &[("not_acknowledged", Tells, text)]);

@@ -45,7 +45,7 @@ pub struct Source {
     /// The input that found the file; another one after a reload.
     input: RwLock<Arc<Input>>,
     /// Path under which the file was found, as shipped in `log.file.path`.
-    pub path: String,
+    pub path: Arc<str>,
     /// What is known of the file itself, as JSON members without braces, empty if there is nothing.
     pub fields: String,
     /// The file's life.
@@ -56,7 +56,7 @@ pub struct Source {
 
 impl Source {
     /// A source whose current epoch is `epoch`.
-    pub fn new(stream: StreamId, input: Arc<Input>, path: String, incarnation: Incarnation, epoch: u32) -> Self {
+    pub fn new(stream: StreamId, input: Arc<Input>, path: Arc<str>, incarnation: Incarnation, epoch: u32) -> Self {
         let (fields, input, epoch) = (String::new(), RwLock::new(input), AtomicU32::new(epoch));
         Self { stream, input, path, fields, incarnation, epoch }
     }

@@ -24,7 +24,7 @@ impl Bench {
         let config = ShipperConfig::new("web-01", kafka, Duration::from_secs(10)).expect("valid");
         let metrics = ShipperMetrics::new(&Registry::default());
         let producer = Producer::new(&config, FACTS, metrics.clone(), Health::new()).expect("librdkafka starts");
-        let source = Source::new(StreamId(1), Arc::new(Input::default()), "/a".to_owned(), Incarnation(1), 0);
+        let source = Source::new(StreamId(1), Arc::new(Input::default()), "/a".into(), Incarnation(1), 0);
         Self { producer, sender: Sender::new(&config, FACTS, metrics.clone()), source: Arc::new(source), metrics }
     }
 

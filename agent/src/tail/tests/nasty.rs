@@ -39,7 +39,7 @@ async fn nasty_01_an_offset_beyond_the_end_of_a_file_on_a_reused_inode_is_not_wa
     let saved = Saved {
         input: "a".into(),
         incarnation: Incarnation(7),
-        path,
+        path: path.into(),
         inode,
         generation: 0,
         progress,
