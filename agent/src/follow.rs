@@ -66,6 +66,8 @@ pub(crate) struct Follow {
     pub(crate) cuts: Vec<u64>,
     /// A cut by time is being made durable: until then nothing is read.
     pub(crate) is_cutting: bool,
+    /// All is known that stands in each of its records.
+    pub(crate) is_known: bool,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
     pub(crate) changed: Instant,
@@ -200,6 +202,7 @@ impl Follow {
             way: Way::Untold,
             cuts: Vec::new(),
             is_cutting: false,
+            is_known: false,
             is_queued: false,
             is_listed: true,
             changed: now,

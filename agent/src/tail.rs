@@ -129,6 +129,18 @@ async fn look_at(touched: &Touched, has_ready: bool) {
     }
 }
 
+/// Before the first look: what stands in all its records. False while that is being asked for.
+fn get_to_know(file: &mut Follow, input: &FileInput) -> bool {
+    file.is_known = input.knows(&file.path);
+    if file.is_known
+        && let Some(source) = &file.source
+    {
+        source.set_fields(input.fields_of(&file.path)); // One that the checkpoint knew.
+    }
+    file.card.problem((!file.is_known).then(|| "the labels of its pod are waited for".to_owned()));
+    file.is_known
+}
+
 struct Tail {
     agent: String,
     inputs: Arc<Vec<FileInput>>,
@@ -227,6 +239,10 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
+        if !file.is_known && !get_to_know(file, &self.inputs[file.input]) {
+            self.busy.insert(stream);
+            return Some(());
+        }
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
             Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
@@ -346,9 +362,10 @@ impl Tail {
     /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
-        let fields = self.inputs[file.input].fields_of(&file.path);
-        let source = Source::new(file.stream, input, path, saved.incarnation, file.epoch).with_fields(fields);
-        let source = Arc::new(source);
+        let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
+        if file.is_known {
+            source.set_fields(self.inputs[file.input].fields_of(&file.path));
+        }
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());

@@ -188,7 +188,7 @@ async fn a_container_log_knows_its_pod() {
         let group = running.groups.recv().await.expect("a line");
         let is_pod = group.source.path.ends_with("1.log");
         let expected = r#""kubernetes":{"container":{"name":"nginx","restart_count":1},"namespace":"shop","pod":{"name":"web","uid":"0a1b"}},"orchestrator":{"namespace":"shop","type":"kubernetes"}"#;
-        assert_eq!(group.source.fields, if is_pod { expected } else { "" });
+        assert_eq!(group.source.fields(), if is_pod { expected } else { "" });
         group.ack.settle();
     }
     running.stop().await;
