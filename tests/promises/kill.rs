@@ -14,11 +14,15 @@ use tests::{stack, wait};
 /// Lines a second of the random kills, over all files.
 const RATE: u64 = 5_000;
 
-/// Kills of each half.
+/// Kills of each half; the full run kills the agent more often.
 const KILLS: u64 = 10;
 
-/// Longest time between two flushes of the agent's checkpoint: what a kill may send again.
-const FLUSH: Duration = Duration::from_secs(1);
+/// Kills of the agent in the full run.
+const KILLS_FULL: u64 = 50;
+
+/// Copies in Kafka beyond the first: fewer than one of so many lines (0.5 %). A kill sends again only what was on its way
+/// or was settled within the last moment.
+const LINES_A_COPY: u64 = 200;
 
 /// One load at a time: two would share the processors and neither would keep its rate.
 static TURN: Mutex<()> = Mutex::new(());
@@ -30,14 +34,15 @@ const ABORTED: i32 = 6;
 fn ten_kills_of_each_half_lose_nothing_and_store_nothing_twice() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let scene = Scene::shared("kill", 6);
-    let lines = if std::env::var_os("TAILRACE_TEST_FULL").is_some() { 1_000_000 } else { 200_000 };
+    let is_full = std::env::var_os("TAILRACE_TEST_FULL").is_some();
+    let (lines, kills) = if is_full { (1_000_000, KILLS_FULL) } else { (200_000, KILLS) };
     let (agent, indexer) = (scene.agent(), scene.indexer());
     let mut rng = fastrand::Rng::with_seed(scene.seed);
     let writer = Writer::start(scene.load(20, lines, RATE, 2));
     let mut agent_life = agent.spawn().expect("the agent starts");
     let mut indexer_life = indexer.spawn().expect("the indexer starts");
     let mut lives = Vec::new();
-    for (at, kills_agent) in moments(&mut rng, lines) {
+    for (at, kills_agent) in moments(&mut rng, lines, kills) {
         wait::wait_for("the next moment to kill", Duration::from_secs(lines / RATE + 60), || {
             let written = writer.lines();
             wait::met(written >= at || writer.is_done(), || format!("{written} of {at} lines"))
@@ -54,16 +59,16 @@ fn ten_kills_of_each_half_lose_nothing_and_store_nothing_twice() {
     let written = writer.finish().expect("all lines are written");
     let tail = scene.wait_indexed(lines, Duration::from_secs(120));
     eprintln!("figures kill: all {lines} lines indexed {tail:?} after the last was written");
-    let allowed = KILLS * RATE * FLUSH.as_secs();
-    check(&scene, &written, &lives, allowed, &agent_life, &indexer_life);
+    eprintln!("figures kill: {kills} kills of the agent, {KILLS} of the indexer");
+    check(&scene, &written, &lives, lines / LINES_A_COPY, &agent_life, &indexer_life);
 }
 
-/// Ten moments for each half, as counts of lines written; true kills the agent.
-fn moments(rng: &mut fastrand::Rng, lines: u64) -> BTreeMap<u64, bool> {
-    let slot = lines / (KILLS + 1);
+/// Moments for each half, as counts of lines written; true kills the agent.
+fn moments(rng: &mut fastrand::Rng, lines: u64, agent_kills: u64) -> BTreeMap<u64, bool> {
     let mut moments = BTreeMap::new();
-    for kills_agent in [true, false] {
-        for kill in 0..KILLS {
+    for (kills_agent, kills) in [(true, agent_kills), (false, KILLS)] {
+        let slot = lines / (kills + 1);
+        for kill in 0..kills {
             let mut at = slot / 2 + kill * slot + rng.u64(0..slot);
             while moments.insert(at, kills_agent).is_some_and(|before| before != kills_agent) {
                 moments.insert(at, !kills_agent);
@@ -121,7 +126,7 @@ fn at_each_point(crates: &[&str]) {
     scene.wait_indexed(lines, Duration::from_secs(120));
     let (agent, indexer) = if of_agent { (&life, &other_life) } else { (&other_life, &life) };
     eprintln!("figures points: killed at {points:?}");
-    let allowed = points.len() as u64 * RATE * FLUSH.as_secs();
+    let allowed = points.len() as u64 * RATE;
     check(&scene, &written, &lives, allowed, agent, indexer);
 }
 
@@ -184,10 +189,13 @@ fn check(scene: &Scene, written: &Written, lives: &[LifeEnd], allowed: u64, agen
     eprintln!("figures {}: topic: {topic}", scene.run);
     eprintln!("figures {}: index: {index}", scene.run);
     let surplus = topic.surplus();
-    eprintln!("figures {}: {surplus} copies in Kafka beyond the first, {allowed} allowed", scene.run);
+    eprintln!(
+        "figures {}: {surplus} copies in Kafka beyond the first of {} lines, {allowed} allowed",
+        scene.run, topic.written
+    );
     assert!(index.is_clean(), "{index}");
     assert!(topic.missing.is_empty() && topic.corrupt.is_empty(), "{topic}");
     assert!(topic.inverted_in_a_life.is_empty(), "{topic}");
     assert!(topic.repeated_in_a_life.is_empty(), "{topic}");
-    assert!(surplus <= allowed, "{surplus} copies in Kafka, {allowed} allowed");
+    assert!(surplus < allowed, "{surplus} copies in Kafka, {allowed} allowed");
 }
