@@ -196,6 +196,7 @@ impl Tail {
 
     /// A closed file is gone: what was not yet read of it is lost.
     async fn vanished(&mut self, stream: StreamId) {
+        self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
         let lost = file.seen.size.saturating_sub(file.offset);
         if lost > 0 {
@@ -291,14 +292,6 @@ impl Tail {
             self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
         }
         self.let_go(stream, "deleted").await;
-    }
-
-    /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
-    async fn finish_open(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get_mut(&stream) else { return };
-        if let Some(lines) = file.flush() {
-            self.ship(stream, lines).await; // None: the later stages have ended.
-        }
     }
 
     /// The file begins another life at 0, under the same inode.
