@@ -293,9 +293,13 @@ pub(crate) async fn run(
 ) {
     let signals = Arc::new(Signals::default());
     let mut watches = Watches::new(touched, signals.clone());
-    let mut last_seen = 0;
+    let (mut last_seen, mut inputs) = (0, reloads.borrow_and_update().clone());
     while !stop.is_stopped() {
-        let inputs = reloads.borrow_and_update().clone();
+        let before = std::mem::replace(&mut inputs, reloads.borrow_and_update().clone());
+        // An input that goes looks once more: what has come since its last scan is read out too.
+        if !Arc::ptr_eq(&before, &inputs) && output.send(scan(&before)).await.is_err() {
+            return; // Tailing has ended.
+        }
         let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
         let begun = monotonic();
         let mut listing = scan(&inputs);

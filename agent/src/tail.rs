@@ -208,6 +208,10 @@ impl Tail {
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
         let now = monotonic();
+        if file.is_read_out() {
+            self.ask_for_cut(stream, now).await;
+            return Some(());
+        }
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
             Ok(false) => file.look(self.inputs[file.input].line_bytes_max, now),
@@ -225,6 +229,7 @@ impl Tail {
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),
             Ok(Look::End) => {
+                file.ends_at = file.ends_at.map(|_| file.offset); // An unfinished line stays.
                 self.end_of(stream).await;
                 self.ask_for_cut(stream, now).await;
             }

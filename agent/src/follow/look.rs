@@ -22,9 +22,10 @@ impl Follow {
         }
     }
 
-    /// True if nothing came for what is open in all its time, as of a look at `now`.
+    /// True if what is open is to be finished: nothing came for it in all its time, as of a look at `now`, or nothing more is
+    /// read.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline <= now) || (self.is_read_out() && self.has_open())
     }
 
     /// Where a cut by time falls.

@@ -49,6 +49,7 @@ impl Tail {
         if self.claims_left > 0 {
             self.claims_left -= 1;
             self.claim_renamed().await;
+            self.oldest_first();
         }
         self.look_after_unlisted().await;
         self.look_after_idle().await;
@@ -179,7 +180,8 @@ impl Tail {
             }
             let Ok((size, names)) = file.stat() else { continue };
             // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
-            if size != file.offset || names == 0 {
+            let is_wanted = if file.is_read_out() { file.has_open() } else { size != file.offset || names == 0 };
+            if is_wanted {
                 enqueue(file, &mut self.ready);
             }
             if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {

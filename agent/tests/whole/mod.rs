@@ -120,3 +120,10 @@ pub fn folder() -> (tempfile::TempDir, PathBuf) {
     let log = folder.path().join("a.log");
     (folder, log)
 }
+
+/// The offsets that the checkpoint remembers, by file name.
+pub fn remembered(folder: &Path) -> BTreeMap<String, u64> {
+    let state = agent::read_state(&folder.join("state")).expect("readable");
+    let name = |path: &str| Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
+    state.entries.iter().map(|entry| (name(entry.path()), entry.offset())).collect()
+}
