@@ -44,8 +44,13 @@ pub(in crate::checkpoint) fn done(op: Op) -> io::Result<()> {
     })
 }
 
-fn watch_anew(fails: Option<usize>, for_good: bool) {
+pub(super) fn watch_anew(fails: Option<usize>, for_good: bool) {
     WATCH.set(Watch { fails, for_good, ..Watch::default() });
+}
+
+/// What was done since the watch began.
+pub(super) fn done_so_far() -> Vec<Op> {
+    WATCH.with_borrow(|watch| watch.ops.clone())
 }
 
 /// Everything flushed so far, with the number of operations after which the flush had ended well.
