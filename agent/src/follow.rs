@@ -73,6 +73,8 @@ pub(crate) struct Follow {
     pub(crate) is_known: bool,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
+    /// Its input is gone: it is read up to here.
+    pub(crate) ends_at: Option<u64>,
     pub(crate) changed: Instant,
 }
 
@@ -209,6 +211,7 @@ impl Follow {
             is_known: false,
             is_queued: false,
             is_listed: true,
+            ends_at: None,
             changed: now,
         }
     }
@@ -269,6 +272,7 @@ impl Follow {
         let mut next = Self::new(file, place, self.inode, stream, now);
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
+        next.ends_at = self.ends_at.map(|_| u64::MAX); // To its end, wherever that is now.
         Ok(next)
     }
 
@@ -342,8 +346,17 @@ impl Follow {
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
     pub(crate) fn is_done(&self) -> bool {
         let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
-        let is_open = matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle());
-        size == self.offset && !is_open && self.is_settled()
+        (size == self.offset || self.is_read_out()) && !self.has_open() && self.is_settled()
+    }
+
+    /// True if an event is not finished.
+    pub(crate) fn has_open(&self) -> bool {
+        matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle())
+    }
+
+    /// True if its input is gone and it is read as far as it then reached.
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.ends_at.is_some_and(|end| self.offset >= end)
     }
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.

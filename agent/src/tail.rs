@@ -5,6 +5,7 @@
 
 mod adopt;
 mod claim;
+mod cut;
 mod handles;
 mod reload;
 
@@ -72,6 +73,8 @@ pub(crate) async fn run(
 ) {
     let Wires { mut listings, touched, mut rewinds, control, ledger, output, budget } = wires;
     let drain_timeout = config.drain_timeout;
+    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
+    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut tail = Tail {
         budget,
         agent: config.name,
@@ -93,11 +96,10 @@ pub(crate) async fn run(
         output,
         metrics,
         board,
+        cuts: cuts_tx,
         drain_timeout,
         stop: stop.clone(),
     };
-    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
-    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
     busy_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -111,7 +113,7 @@ pub(crate) async fn run(
             },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
-            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(&cuts_tx).await,
+            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
                     return if stop.is_stopped() { tail.read_out().await };
@@ -168,6 +170,8 @@ struct Tail {
     output: Sender<Group>,
     metrics: AgentMetrics,
     board: Board,
+    /// Told when a cut is durable.
+    cuts: UnboundedSender<StreamId>,
     drain_timeout: Duration,
     stop: Stop,
 }
@@ -180,45 +184,21 @@ impl Tail {
         }
     }
 
-    async fn look_at_busy(&mut self, cuts: &UnboundedSender<StreamId>) {
+    fn look_at_busy(&mut self) {
         self.busy_ticks += 1;
         if self.busy_ticks < self.busy.len() / BUSY_LOOKS_MAX {
             return; // So many files are busy that looking costs more than it brings: each has its look less often.
         }
         self.busy_ticks = 0;
         let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
-        let mut due = Vec::new();
         self.busy.retain(|stream| {
             let Some(file) = files.get_mut(stream) else { return false };
-            let deadline = file.deadline();
-            if deadline.is_some_and(|deadline| deadline <= now) && !file.is_cutting {
-                file.is_cutting = true;
-                due.push((*stream, file.cut_offset()));
-            } else if !file.is_cutting && file.is_open() {
-                enqueue(file, ready); // A closed one is opened when a scan sees that it has grown.
+            // A closed one is opened when a scan sees that it has grown, or to see that nothing follows what is open of it.
+            if !file.is_cutting && (file.is_open() || file.is_due(now)) {
+                enqueue(file, ready);
             }
-            deadline.is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
+            file.deadline().is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
         });
-        for (stream, at) in due {
-            // It must be known to the checkpoint before a cut of it is.
-            let start = self.files.get(&stream).map_or(0, Follow::handed_to);
-            if let Err(error) = self.source_of(stream, start).await {
-                tracing::warn!(%error, "first line cannot be read again");
-            }
-            let cut = Control::Cut { stream, at, done: cuts.clone() };
-            self.control.send(cut).await.ok(); // Closed only when the agent ends.
-        }
-    }
-
-    /// Ships the event that time has finished; that it ends there is durable now. `None` as in [`Tail::turn`].
-    async fn cut(&mut self, stream: StreamId) -> Option<()> {
-        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        file.is_cutting = false;
-        enqueue(file, &mut self.ready);
-        match file.flush() {
-            Some(lines) => self.ship(stream, lines).await,
-            None => Some(()),
-        }
     }
 
     async fn rewind(&mut self, rewind: &Rewind) {
@@ -243,9 +223,14 @@ impl Tail {
             self.busy.insert(stream);
             return Some(());
         }
+        let now = monotonic();
+        if file.is_read_out() {
+            self.ask_for_cut(stream, now).await;
+            return Some(());
+        }
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
-            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
+            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, now),
             Err(error) => Err(error),
         };
         if file.deadline().is_some() || matches!(look, Ok(Look::Lines(_))) {
@@ -259,7 +244,11 @@ impl Tail {
                 self.ship(stream, lines).await?;
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),
-            Ok(Look::End) => self.end_of(stream).await,
+            Ok(Look::End) => {
+                file.ends_at = file.ends_at.map(|_| file.offset); // An unfinished line stays.
+                self.end_of(stream).await;
+                self.ask_for_cut(stream, now).await;
+            }
             Ok(Look::Truncated) => self.truncated(stream).await,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed");

@@ -4,9 +4,8 @@ mod whole;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
 use std::time::Duration;
-use whole::{age, append, checked, folder, one, start};
+use whole::{age, append, checked, folder, one, remembered, start};
 
 #[tokio::test]
 async fn a_file_closed_for_inactivity_is_read_on_when_it_grows() {
@@ -192,13 +191,6 @@ async fn a_container_log_knows_its_pod() {
         group.ack.settle();
     }
     running.stop().await;
-}
-
-/// The offsets that the checkpoint remembers, by file name.
-fn remembered(folder: &Path) -> BTreeMap<String, u64> {
-    let state = agent::read_state(&folder.join("state")).expect("readable");
-    let name = |path: &str| Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
-    state.entries.iter().map(|entry| (name(entry.path()), entry.offset())).collect()
 }
 
 const PLAIN: &str = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms}]";

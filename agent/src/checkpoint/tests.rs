@@ -1,5 +1,6 @@
 //! What was flushed is read back, whatever happens to the files in between.
 
+mod many;
 pub(super) mod power;
 
 use super::*;

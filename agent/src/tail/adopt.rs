@@ -50,6 +50,7 @@ impl Tail {
         if self.claims_left > 0 {
             self.claims_left -= 1;
             self.claim_renamed().await;
+            self.oldest_first();
         }
         self.look_after_unlisted().await;
         self.look_after_idle().await;
@@ -183,7 +184,8 @@ impl Tail {
             }
             let Ok((size, names)) = file.stat() else { continue };
             // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
-            if size != file.offset || names == 0 {
+            let is_wanted = if file.is_read_out() { file.has_open() } else { size != file.offset || names == 0 };
+            if is_wanted {
                 enqueue(file, &mut self.ready);
             }
             if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
@@ -200,6 +202,7 @@ impl Tail {
 
     /// A closed file is gone: what was not yet read of it is lost.
     async fn vanished(&mut self, stream: StreamId) {
+        self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
         let lost = file.seen.size.saturating_sub(file.offset);
         if lost > 0 {
@@ -301,14 +304,6 @@ impl Tail {
             self.metrics.lost_bytes.with_label_values(&["unfinished_line"]).inc_by(lost);
         }
         self.let_go(stream, "deleted").await;
-    }
-
-    /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
-    async fn finish_open(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get_mut(&stream) else { return };
-        if let Some(lines) = file.flush() {
-            self.ship(stream, lines).await; // None: the later stages have ended.
-        }
     }
 
     /// The file begins another life at 0, under the same inode.

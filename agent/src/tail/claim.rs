@@ -6,6 +6,7 @@ use crate::commit::Control;
 use crate::discover::{Seen, find_inode};
 use crate::follow::{Follow, Sighting, open};
 use crate::identity::{Inode, Likeness, compare, incarnation};
+use event::StreamId;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,12 @@ impl Tail {
                 }
             }
         }
+    }
+
+    /// After a start: of the generations of a log the oldest is read first, as it would have been without the stop.
+    pub(super) fn oldest_first(&mut self) {
+        let changed = |stream: &StreamId| self.files.get(stream).map(|file| file.seen.modified_ns);
+        self.ready.make_contiguous().sort_by_key(changed);
     }
 
     async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {

@@ -13,6 +13,8 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 mod nasty;
+mod old;
+mod seen;
 
 /// Longest wait for lines that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +27,7 @@ struct Bench {
     inputs: Arc<Vec<FileInput>>,
     listings: Sender<Listing>,
     groups: Receiver<Group>,
+    touched: Touched,
     _kept: (Receiver<Control>, UnboundedReceiver<Entry>, UnboundedSender<Rewind>, Trigger),
     task: tokio::task::JoinHandle<()>,
 }
@@ -74,9 +77,10 @@ impl Bench {
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
         let (trigger, stop) = Stop::new();
+        let touched = Touched::default();
         let wires = Wires {
             listings: listings_rx,
-            touched: Touched::default(),
+            touched: touched.clone(),
             rewinds,
             control,
             ledger,
@@ -86,7 +90,7 @@ impl Bench {
         let known = Known { first_start: files.is_empty(), files };
         let metrics = AgentMetrics::new(&Registry::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics, Board::default(), stop));
-        Self { folder, inputs, listings, groups, _kept: (told_rx, entries, rewinds_tx, trigger), task }
+        Self { folder, inputs, listings, groups, touched, _kept: (told_rx, entries, rewinds_tx, trigger), task }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -54,6 +54,11 @@ pub(in crate::checkpoint) fn syncs() -> usize {
     WATCH.with_borrow(|watch| watch.ops.iter().filter(|op| matches!(op, Op::Sync)).count())
 }
 
+/// What was done since the watch began.
+pub(super) fn done_so_far() -> Vec<Op> {
+    WATCH.with_borrow(|watch| watch.ops.clone())
+}
+
 /// What a disk writes at once, at most: an entry lies in one, or in two. (Real ones are larger, and hide less.)
 const SECTOR_BYTES: usize = 128;
 
