@@ -34,14 +34,14 @@ pub fn checked(folder: &Path, yaml: &str) -> Vec<agent::CheckedInput> {
 }
 
 pub fn start(folder: &Path, yaml: &str) -> Running {
+    start_to_drain(folder, yaml, PATIENCE)
+}
+
+/// The same, with the longest time for what is read after a stop.
+pub fn start_to_drain(folder: &Path, yaml: &str, drain_timeout: Duration) -> Running {
     let state_dir = folder.join("state");
-    let config = AgentConfig {
-        name: "web-01".into(),
-        state_dir,
-        memory: 1 << 20,
-        inputs: checked(folder, yaml),
-        drain_timeout: PATIENCE,
-    };
+    let config =
+        AgentConfig { name: "web-01".into(), state_dir, memory: 1 << 20, inputs: checked(folder, yaml), drain_timeout };
     let (output, groups) = mpsc::channel(1);
     let (trigger, stop) = Stop::new();
     let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
@@ -91,6 +91,22 @@ impl Running {
     }
 }
 
+/// What the checkpoint remembers, in the order of the paths.
+pub fn entries(folder: &Path) -> Vec<agent::StateEntry> {
+    agent::read_state(&folder.join("state")).expect("readable").entries
+}
+
+/// Waits until `holds` of the checkpoint; says what stands there if it never does.
+pub async fn until_remembered(folder: &Path, what: &str, holds: impl Fn(&[agent::StateEntry]) -> bool) {
+    let looks = async {
+        while !holds(&entries(folder)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(reached.is_ok(), "{what}: {:#?}", entries(folder));
+}
+
 pub fn append(path: &Path, text: &str) {
     let mut file = File::options().create(true).append(true).open(path).expect("opens");
     file.write_all(text.as_bytes()).expect("written");
@@ -98,6 +114,11 @@ pub fn append(path: &Path, text: &str) {
 
 pub fn one(name: &str, lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([(name.to_owned(), lines.iter().map(ToString::to_string).collect())])
+}
+
+/// Several files and their lines.
+pub fn all(files: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+    files.iter().flat_map(|(name, lines)| one(name, lines)).collect()
 }
 
 /// Sets the time of the last change to `ago` before now.
