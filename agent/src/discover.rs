@@ -4,6 +4,8 @@
 //! could not be read is said, and its files are not taken for deleted: a listing only ever tells what is there.
 
 mod near;
+#[cfg(test)]
+mod races;
 
 pub(crate) use near::{Fails, Near};
 

@@ -5,7 +5,7 @@ mod look;
 use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
 use crate::checkpoint::Saved;
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
+use crate::identity::{Edges, Inode, Likeness, compare, incarnation, incarnation_of};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ pub(crate) struct Follow {
     pub(crate) input: usize,
     /// Where it was last seen.
     pub(crate) path: PathBuf,
+    /// The folder in which it really is, if a link led to it.
+    pub(crate) home: Option<PathBuf>,
     /// Where it was first seen, as shipped.
     pub(crate) shipped_path: String,
     pub(crate) inode: Inode,
@@ -58,6 +60,8 @@ pub(crate) struct Follow {
     pub(crate) reread_below: u64,
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
+    /// Its size at the last look that found what was read before in its place.
+    reached: u64,
     long: Option<LongLine>,
     recipe: Recipe,
     /// After a reload: to be used as soon as nothing is open.
@@ -96,8 +100,15 @@ impl Sighting {
 /// The file's content: at hand, or closed until it is worth a descriptor again.
 #[derive(Debug)]
 enum Held {
-    Open { file: File, edges: Edges },
-    Closed(Anchor),
+    Open {
+        file: File,
+        edges: Edges,
+    },
+    /// `head`: how it began, as long as no incarnation was made of it.
+    Closed {
+        anchor: Anchor,
+        head: Vec<u8>,
+    },
 }
 
 /// How lines are made of its bytes.
@@ -192,6 +203,7 @@ impl Follow {
             shipped_path: path.to_string_lossy().into_owned(),
             card: Arc::new(Card::new(path.clone(), inode)),
             path,
+            home: None,
             inode,
             generation: 0,
             stream,
@@ -201,6 +213,7 @@ impl Follow {
             seq: 0,
             reread_below: 0,
             seen: Sighting::default(),
+            reached: 0,
             long: None,
             recipe,
             next_recipe: None,
@@ -238,12 +251,13 @@ impl Follow {
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
-        if let Held::Closed(anchor) = &mut self.held {
+        if let Held::Closed { anchor, .. } = &mut self.held {
             *anchor = progress.anchor;
             self.begin_at(progress.offset);
             return Ok(true);
         }
         if progress.offset > 0 && compare(self.file()?, progress.offset, &progress.anchor)? == Likeness::Other {
+            self.begin_at(progress.offset); // What was given back is gone with the rest.
             return Ok(false);
         }
         self.resume_at(progress.offset)
@@ -273,6 +287,7 @@ impl Follow {
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
         next.ends_at = self.ends_at.map(|_| u64::MAX); // To its end, wherever that is now.
+        next.home.clone_from(&self.home);
         Ok(next)
     }
 
@@ -280,7 +295,7 @@ impl Follow {
     pub(crate) fn file(&self) -> io::Result<&File> {
         match &self.held {
             Held::Open { file, .. } => Ok(file),
-            Held::Closed(_) => Err(closed()),
+            Held::Closed { .. } => Err(closed()),
         }
     }
 
@@ -296,7 +311,8 @@ impl Follow {
         if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
-        self.held = Held::Closed(edges.anchor());
+        let head = if self.source.is_none() { edges.head().to_vec() } else { Vec::new() };
+        self.held = Held::Closed { anchor: edges.anchor(), head };
         true
     }
 
@@ -307,7 +323,7 @@ impl Follow {
 
     /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
     pub(crate) fn open(&mut self, links: Links) -> io::Result<Opened> {
-        let Held::Closed(anchor) = &self.held else { return Ok(Opened::Same) };
+        let Held::Closed { anchor, head } = &self.held else { return Ok(Opened::Same) };
         let (file, inode) = match open(&self.path, links) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Elsewhere),
@@ -319,7 +335,8 @@ impl Follow {
         let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
         let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
         let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
-        self.held = Held::Open { file, edges: edges.unwrap_or_default() };
+        let edges = edges.unwrap_or_else(|| Edges::of_head(head.clone()));
+        self.held = Held::Open { file, edges };
         Ok(opened)
     }
 
@@ -334,7 +351,7 @@ impl Follow {
     pub(crate) fn anchor(&self) -> Anchor {
         match &self.held {
             Held::Open { edges, .. } => edges.anchor(),
-            Held::Closed(anchor) => *anchor,
+            Held::Closed { anchor, .. } => *anchor,
         }
     }
 
@@ -364,11 +381,26 @@ impl Follow {
         incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
     }
 
+    /// The incarnation that what was read of it gives; `None` before its first complete line. The file itself may have been
+    /// truncated since, or be closed.
+    pub(crate) fn incarnation_read(&self, agent: &str) -> Option<Incarnation> {
+        let head = match &self.held {
+            Held::Open { edges, .. } => edges.head(),
+            Held::Closed { head, .. } => head,
+        };
+        incarnation_of(head, agent, &self.inode, self.generation, &self.recipe.decoder)
+    }
+
+    /// Bytes behind the offset that were there and are there no longer, as far as is known.
+    pub(crate) fn unread(&self) -> u64 {
+        self.reached.max(self.seen.size).saturating_sub(self.offset)
+    }
+
     /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
     pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
         match &self.held {
             Held::Open { file, .. } => file.metadata().map(|found| (found.len(), found.nlink())),
-            Held::Closed(_) => Ok((self.seen.size, 1)),
+            Held::Closed { .. } => Ok((self.seen.size, 1)),
         }
     }
 }

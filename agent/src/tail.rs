@@ -8,6 +8,7 @@ mod claim;
 mod cut;
 mod handles;
 mod reload;
+mod search;
 
 pub use handles::open_files_max;
 
@@ -266,7 +267,9 @@ impl Tail {
             Err(error) => {
                 tracing::warn!(%error, "first line cannot be read again");
                 let file = self.files.get_mut(&stream)?;
-                file.resume_at(lines.start).ok(); // Still unreadable: the next look says so.
+                if !matches!(file.resume_at(lines.start), Ok(true)) {
+                    self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lines.end - lines.start);
+                }
                 return Some(());
             }
         };
@@ -320,7 +323,10 @@ impl Tail {
             return Ok(Some(source.clone()));
         }
         let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read");
-        let incarnation = file.incarnation(&self.agent)?.ok_or_else(gone)?;
+        let incarnation = match file.incarnation_read(&self.agent) {
+            Some(incarnation) => incarnation,
+            None => file.incarnation(&self.agent)?.ok_or_else(gone)?, // Its first line has not been read yet.
+        };
         let anchor = match start {
             0 => event::Anchor::default(),
             _ => Edges::read(file.file()?, start)?.ok_or_else(gone)?.anchor(),

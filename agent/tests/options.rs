@@ -4,6 +4,7 @@ mod whole;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 use whole::{age, append, checked, folder, one, remembered, start};
 

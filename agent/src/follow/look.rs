@@ -93,6 +93,7 @@ impl Follow {
         if size < self.offset {
             return Ok(Look::End);
         }
+        self.reached = size;
         self.tell_way(size)?;
         let file = self.file()?;
         if matches!(self.way, Way::Assembled(_)) {

@@ -1,17 +1,17 @@
 //! Listings → followed files: what is new is followed, what has grown is queued, what is gone is let go.
 
 use super::claim::Claim;
+use super::search::{find_again, home_of};
 use super::{Tail, enqueue};
 use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
-use crate::discover::{Listing, Seen, find_inode};
-use crate::follow::{Follow, Opened, Place, open};
-use crate::identity::Inode;
+use crate::discover::{Listing, Seen};
+use crate::follow::{Follow, Links, Opened, Place, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,7 @@ impl Tail {
         let at = Place { input: seen.input, path: seen.path.clone(), recipe: input.recipe.clone() };
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
+        follow.home = home_of(&follow, input.links);
         let size = follow.stat()?.0;
         // An earlier life of the agent may have read it, even if it turns up only now.
         if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
@@ -178,7 +179,7 @@ impl Tail {
     async fn look_after_unlisted(&mut self) {
         let (mut vanished, mut retired) = (Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
-            if !file.is_open() && !find_again(file) {
+            if !file.is_open() && !find_again(file, self.inputs[file.input].links) {
                 vanished.push(file.stream);
                 continue;
             }
@@ -204,7 +205,7 @@ impl Tail {
     async fn vanished(&mut self, stream: StreamId) {
         self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
-        let lost = file.seen.size.saturating_sub(file.offset);
+        let lost = file.unread();
         if lost > 0 {
             tracing::error!(path = %file.path.display(), offset = file.offset, lost, "deleted before it was read; these bytes are lost");
             self.metrics.lost_bytes.with_label_values(&["deleted"]).inc_by(lost);
@@ -240,23 +241,26 @@ impl Tail {
         }
     }
 
-    /// `delete_after`: removes the file if it is still exactly what was acknowledged.
+    /// `delete_after`: removes the name that was found, if the file is still exactly what was acknowledged. Of a symbolic link
+    /// that is the link: what it leads to belongs to somebody else.
     async fn remove(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get(&stream) else { return };
+        let Some(file) = self.files.get_mut(&stream) else { return };
         let path = file.path.clone();
-        let same = open(&path, crate::follow::Links::Refused)
-            .and_then(|(found, inode)| Ok(inode == file.inode && found.metadata()?.len() == file.offset));
-        match same {
-            Ok(true) => {}
-            Ok(false) => return,
+        let names_left = match names_of(file, self.inputs[file.input].links) {
+            Ok(Some(names)) => names - 1,
+            Ok(None) => return, // It has changed.
             Err(error) => return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again"),
-        }
+        };
         if let Err(error) = std::fs::remove_file(&path) {
             return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again at the next scan");
         }
-        tracing::info!(path = %path.display(), bytes = file.offset, "acknowledged to its end, removed");
+        tracing::info!(path = %path.display(), bytes = file.offset, names_left, "acknowledged to its end, removed");
         self.metrics.removed.inc();
-        self.let_go(stream, "deleted").await;
+        if names_left > 0 {
+            file.is_listed = false; // It is followed as long as it is there, so that it is not taken for a new one.
+        } else {
+            self.let_go(stream, "deleted").await;
+        }
     }
 
     /// `clean_inactive`: the entry goes; the file is remembered in this life only, and read on if it grows.
@@ -306,6 +310,13 @@ impl Tail {
         self.let_go(stream, "deleted").await;
     }
 
+    /// Closes a file that was truncated and cannot be read now: whenever it is opened again, that is seen again.
+    fn close_again(&mut self, stream: StreamId) {
+        if self.files.get_mut(&stream).is_some_and(Follow::close) {
+            self.handles.closed(stream);
+        }
+    }
+
     /// The file begins another life at 0, under the same inode.
     pub(super) async fn truncated(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
@@ -314,7 +325,7 @@ impl Tail {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
-                return;
+                return self.close_again(stream);
             }
         };
         self.finish_open(stream).await;
@@ -325,8 +336,7 @@ impl Tail {
             Some(source) => Some(Box::new(Saved { is_truncated: true, ..self.saved(file, source.incarnation) })),
             None => before, // A life without a complete line made no ids.
         };
-        // What the last listing showed behind the offset was never read.
-        let lost = file.seen.size.saturating_sub(file.offset);
+        let lost = file.unread();
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");
         if lost > 0 {
             self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
@@ -340,30 +350,15 @@ impl Tail {
     }
 }
 
-/// A closed file that no listing shows: true if it is still in its folder, under whatever name, or if that cannot be told.
-fn find_again(file: &mut Follow) -> bool {
-    // Most have kept their name: no need to look through the folder.
-    if let Ok(found) = std::fs::symlink_metadata(&file.path)
-        && Inode::of(&found) == file.inode
-    {
-        file.seen = crate::follow::Sighting::of(&found);
-        return true;
+/// How many names a file has, the links that led to it among them; `None` if it is no longer what was read.
+fn names_of(file: &Follow, links: Links) -> io::Result<Option<u64>> {
+    let (found, inode) = open(&file.path, links)?;
+    let found = found.metadata()?;
+    if inode != file.inode || found.len() != file.offset {
+        return Ok(None);
     }
-    let folder = file.path.parent().unwrap_or(Path::new("/"));
-    match find_inode(folder, &file.inode) {
-        Ok(Some(path)) => {
-            if let Ok(found) = std::fs::symlink_metadata(&path) {
-                file.seen = crate::follow::Sighting::of(&found);
-            }
-            file.path = path;
-            true
-        }
-        Ok(None) => false,
-        Err(error) => {
-            tracing::warn!(path = %file.path.display(), %error, "cannot look for this file, its offset is kept");
-            true
-        }
-    }
+    let is_link = std::fs::symlink_metadata(&file.path)?.is_symlink();
+    Ok(Some(found.nlink() + u64::from(is_link)))
 }
 
 fn age(seen: &Seen) -> Duration {

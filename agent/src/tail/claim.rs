@@ -1,9 +1,10 @@
 //! After a start: which entry of the checkpoint does a file continue?
 
 use super::Tail;
+use super::search::find;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
-use crate::discover::{Seen, find_inode};
+use crate::discover::Seen;
 use crate::follow::{Follow, Sighting, open};
 use crate::identity::{Inode, Likeness, compare, incarnation};
 use event::StreamId;
@@ -37,9 +38,9 @@ impl Tail {
         // Copied, or moved to another file system: only with a whole kilobyte of proof, and only if the original is gone.
         let may_be_copied = |saved: &&Saved| saved.input == *id && saved.progress.offset >= 1024 && !saved.is_truncated;
         for saved in self.unclaimed.values().filter(may_be_copied) {
-            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
+            let links = self.inputs[follow.input].links;
             if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
-                && find_inode(folder, &saved.inode)?.is_none()
+                && find(Path::new(&saved.path), None, &saved.inode, links)?.is_none()
             {
                 return Ok(Some(Claim::Continues(saved.key())));
             }
@@ -122,10 +123,10 @@ impl Tail {
         let unclaimed: Vec<_> = self.unclaimed.values().cloned().collect();
         for saved in unclaimed {
             let Some(input) = self.inputs.iter().position(|input| input.shared.id == saved.input) else { continue };
-            let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
-            match find_inode(folder, &saved.inode) {
+            let links = self.inputs[input].links;
+            match find(Path::new(&saved.path), None, &saved.inode, links) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
-                Ok(None) if self.claims_left > 0 => {}
+                Ok(None) if self.claims_left > 0 || !self.inputs[input].clean_removed => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());

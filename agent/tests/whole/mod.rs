@@ -44,6 +44,11 @@ pub fn start(folder: &Path, yaml: &str) -> Running {
     run(config(folder, yaml))
 }
 
+/// The same, with the longest time for what is read after a stop.
+pub fn start_to_drain(folder: &Path, yaml: &str, drain_timeout: Duration) -> Running {
+    run(AgentConfig { drain_timeout, ..config(folder, yaml) })
+}
+
 pub fn run(config: AgentConfig) -> Running {
     let (output, groups) = mpsc::channel(1);
     let (trigger, stop) = Stop::new();
@@ -99,6 +104,22 @@ impl Running {
     }
 }
 
+/// What the checkpoint remembers, in the order of the paths.
+pub fn entries(folder: &Path) -> Vec<agent::StateEntry> {
+    agent::read_state(&folder.join("state")).expect("readable").entries
+}
+
+/// Waits until `holds` of the checkpoint; says what stands there if it never does.
+pub async fn until_remembered(folder: &Path, what: &str, holds: impl Fn(&[agent::StateEntry]) -> bool) {
+    let looks = async {
+        while !holds(&entries(folder)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(reached.is_ok(), "{what}: {:#?}", entries(folder));
+}
+
 pub fn append(path: &Path, text: &str) {
     let mut file = File::options().create(true).append(true).open(path).expect("opens");
     file.write_all(text.as_bytes()).expect("written");
@@ -106,6 +127,11 @@ pub fn append(path: &Path, text: &str) {
 
 pub fn one(name: &str, lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([(name.to_owned(), lines.iter().map(ToString::to_string).collect())])
+}
+
+/// Several files and their lines.
+pub fn all(files: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+    files.iter().flat_map(|(name, lines)| one(name, lines)).collect()
 }
 
 /// Sets the time of the last change to `ago` before now.
