@@ -56,6 +56,9 @@ pub(crate) struct Saved {
     pub(crate) cuts: Vec<u64>,
     /// Of a journal: its last entry that is settled. Then there is no file.
     pub(crate) cursor: Option<String>,
+    /// Its content is gone: what its inode holds now is a later life, whatever it looks like. The entry only remembers the
+    /// generation, until that life has a complete line and so an entry of its own.
+    pub(crate) is_truncated: bool,
 }
 
 /// Names a [`Saved`].
@@ -99,6 +102,8 @@ pub(crate) struct Put {
     cuts: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 /// What was found at start.
@@ -426,6 +431,7 @@ impl From<&Saved> for Put {
             tail: saved.progress.anchor.tail,
             cuts: saved.cuts.clone(),
             cursor: saved.cursor.clone(),
+            truncated: saved.is_truncated,
         }
     }
 }
@@ -444,6 +450,7 @@ impl TryFrom<Put> for Saved {
             progress: Progress { offset: put.offset, anchor },
             cuts: put.cuts,
             cursor: put.cursor,
+            is_truncated: put.truncated,
         })
     }
 }

@@ -31,9 +31,18 @@ const ENTRY_PAUSE: Duration = Duration::from_micros(500);
 /// What the tail stage tells before and after the groups of a file.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Groups of this file follow, from `saved.progress` on. `written` is told as soon as the entry was written.
-    Open { saved: Saved, source: Arc<Source>, epoch: u32, card: Arc<Card>, written: Option<oneshot::Sender<()>> },
-    /// The file is gone; its entry goes when everything up to `end` is settled.
+    /// Groups of this file follow, from `saved.progress` on. Its entry goes in the place of `replaces`. `written` is told as
+    /// soon as it is durable.
+    Open {
+        saved: Saved,
+        source: Arc<Source>,
+        epoch: u32,
+        card: Arc<Card>,
+        replaces: Option<Key>,
+        written: Option<oneshot::Sender<()>>,
+    },
+    /// The file is gone; its entry goes when everything up to `end` is settled. If it was truncated, that is made durable at
+    /// once, and the entry goes when the next life's comes.
     Leave { stream: StreamId, end: u64, reason: &'static str },
     /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
     Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
@@ -68,6 +77,10 @@ struct Commit {
     files: HashMap<StreamId, File>,
     dirty: HashSet<StreamId>,
     forgets: Vec<Key>,
+    /// Truncated lives that are not settled yet. Their entries stay when they are, unless a next life has replaced them.
+    truncated: HashSet<Key>,
+    /// A truncation waits to be made durable.
+    is_urgent: bool,
     /// Cuts that wait to be made durable.
     cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
     /// Entries of files that are followed no longer and of what is no file, not yet written.
@@ -92,9 +105,24 @@ pub(crate) async fn run(
 ) {
     let (ledger, files) = (Ledger::default(), HashMap::new());
     let (dirty, forgets, cuts, rested) = (HashSet::new(), Vec::new(), Vec::new(), Vec::new());
+    let (truncated, is_urgent) = (HashSet::new(), false);
     let (write_at, rests_until) = (None, Instant::now());
-    let mut commit =
-        Commit { store, ledger, files, dirty, forgets, cuts, rested, write_at, rests_until, rewinds, metrics, health };
+    let mut commit = Commit {
+        store,
+        ledger,
+        files,
+        dirty,
+        forgets,
+        truncated,
+        is_urgent,
+        cuts,
+        rested,
+        write_at,
+        rests_until,
+        rewinds,
+        metrics,
+        health,
+    };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let writes = tokio::time::sleep_until(commit.rests_until);
@@ -124,7 +152,7 @@ pub(crate) async fn run(
                 }
             }
         }
-        commit.flush_cuts();
+        commit.flush_urgent();
     }
     commit.flush();
 }
@@ -132,11 +160,12 @@ pub(crate) async fn run(
 impl Commit {
     fn take(&mut self, told: Control) {
         match told {
-            Control::Open { saved, source, epoch, card, written } => {
+            Control::Open { saved, source, epoch, card, replaces, written } => {
                 let stream = source.stream;
                 self.ledger.open(stream, epoch, saved.progress);
                 self.files.insert(stream, File { saved, source, epoch, card, leaves_at: None });
                 self.dirty.insert(stream);
+                replaces.into_iter().for_each(|before| self.forget_entry(before));
                 if let Some(written) = written {
                     self.flush(); // If that fails, shipping goes on all the same.
                     written.send(()).ok(); // Tailing has ended.
@@ -145,6 +174,12 @@ impl Commit {
             Control::Leave { stream, end, reason } => {
                 if let Some(file) = self.files.get_mut(&stream) {
                     file.leaves_at = Some((end, reason));
+                    if reason == "truncated" {
+                        file.saved.is_truncated = true;
+                        self.truncated.insert(file.saved.key());
+                        self.dirty.insert(stream);
+                        self.is_urgent = true;
+                    }
                 }
                 self.leave(stream);
             }
@@ -163,7 +198,7 @@ impl Commit {
                 self.rested.retain(|other| other.key() != saved.key()); // A later one says it all.
                 self.rested.push(saved);
             }
-            Control::Forget(key) => self.forgets.push(key),
+            Control::Forget(key) => self.forget_entry(key),
         }
     }
 
@@ -216,6 +251,13 @@ impl Commit {
         self.rewinds.send(rewind).ok(); // Tailing has ended: the next start reads on from the checkpoint.
     }
 
+    /// An entry that is of no use any more: now, or when its file is settled.
+    fn forget_entry(&mut self, key: Key) {
+        if !self.truncated.remove(&key) {
+            self.forgets.push(key);
+        }
+    }
+
     /// Forgets a file that is gone as soon as all of it is settled.
     fn leave(&mut self, stream: StreamId) {
         let is_done = |file: &File| file.leaves_at.is_some_and(|(end, _)| file.saved.progress.offset >= end);
@@ -227,13 +269,18 @@ impl Commit {
     fn forget(&mut self, stream: StreamId) {
         self.ledger.close(stream);
         self.dirty.remove(&stream);
-        self.forgets.extend(self.files.remove(&stream).map(|file| file.saved.key()));
+        let Some(File { saved, .. }) = self.files.remove(&stream) else { return };
+        if self.truncated.remove(&saved.key()) {
+            self.rested.push(saved);
+        } else {
+            self.forgets.push(saved.key());
+        }
     }
 
-    /// Makes cuts durable at once, many in one flush. If that fails the event is sent all the same: shipping goes on, and what
-    /// a crash could then cut in another place is said with the failure.
-    fn flush_cuts(&mut self) {
-        if self.cuts.is_empty() {
+    /// Makes cuts and truncations durable at once, many in one flush. If that fails the event is sent all the same: shipping
+    /// goes on, and what a crash could then cut in another place is said with the failure.
+    fn flush_urgent(&mut self) {
+        if !std::mem::take(&mut self.is_urgent) && self.cuts.is_empty() {
             return;
         }
         self.flush();

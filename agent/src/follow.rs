@@ -4,6 +4,7 @@ mod look;
 
 use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
+use crate::checkpoint::Saved;
 use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
@@ -62,6 +63,8 @@ pub(crate) struct Follow {
     /// After a reload: to be used as soon as nothing is open.
     next_recipe: Option<Recipe>,
     way: Way,
+    /// What the checkpoint has of the life before, which was truncated: it goes when this life has an entry of its own.
+    pub(crate) replaces: Option<Box<Saved>>,
     /// Cuts by time of an earlier life, for the first assembly.
     pub(crate) cuts: Vec<u64>,
     /// A cut by time is being made durable: until then nothing is read.
@@ -198,6 +201,7 @@ impl Follow {
             recipe,
             next_recipe: None,
             way: Way::Untold,
+            replaces: None,
             cuts: Vec::new(),
             is_cutting: false,
             is_queued: false,

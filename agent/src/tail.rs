@@ -339,6 +339,7 @@ impl Tail {
             progress: Progress { offset: file.offset, anchor: file.anchor() },
             cuts: file.cuts.clone(),
             cursor: None,
+            is_truncated: false,
         }
     }
 
@@ -353,7 +354,8 @@ impl Tail {
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());
         let (written, is_written) = (saved.generation > 0).then(oneshot::channel).unzip();
-        let open = Control::Open { saved, source, epoch, card, written };
+        let replaces = file.replaces.take().map(|before| before.key());
+        let open = Control::Open { saved, source, epoch, card, replaces, written };
         self.control.send(open).await.ok(); // Closed only when the agent ends.
         if let Some(is_written) = is_written {
             is_written.await.ok(); // The same.

@@ -399,3 +399,71 @@ async fn names_may_be_of_any_script() {
     running.stop().await;
     assert_eq!(remembered(folder.path()), BTreeMap::from([(name.to_owned(), 4)]));
 }
+
+/// Stops and starts an agent again.
+async fn anew(running: whole::Running, folder: &Path) -> whole::Running {
+    running.stop().await;
+    let running = start(folder, PLAIN);
+    running.until("adopted", |files| !files.is_empty()).await;
+    running
+}
+
+#[tokio::test]
+async fn a_truncation_is_remembered_before_the_next_life_has_a_line() {
+    for (seen_by_a_running_agent, grows_while_down) in [(true, false), (true, true), (false, false)] {
+        let what = format!("seen: {seen_by_a_running_agent}, grows while down: {grows_while_down}");
+        let (folder, log) = folder();
+        append(&log, "one\n");
+        let mut running = start(folder.path(), PLAIN);
+        let group = running.group().await;
+        let first = group.source.incarnation;
+        group.ack.settle();
+        if seen_by_a_running_agent {
+            fs::write(&log, "").expect("written");
+            running.until("truncated", |files| files.iter().all(|file| file.generation == 1)).await;
+            running = anew(running, folder.path()).await;
+        } else {
+            running.stop().await;
+            fs::write(&log, "").expect("written");
+            running = start(folder.path(), PLAIN);
+            running.until("truncated", |files| files.iter().any(|file| file.generation == 1)).await;
+        }
+        if grows_while_down {
+            running.stop().await;
+            append(&log, "one\n");
+            running = start(folder.path(), PLAIN);
+        } else {
+            running = anew(running, folder.path()).await;
+            append(&log, "one\n");
+        }
+        let group = running.group().await;
+        assert_eq!((group.records.len(), group.records[0].offset), (1, 0), "{what}");
+        assert_ne!(group.source.incarnation, first, "{what}: the line would be taken for the one before");
+        group.ack.settle();
+        running.stop().await;
+        assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), 4)]), "{what}: of the new life");
+    }
+}
+
+#[tokio::test]
+async fn a_truncation_is_remembered_when_what_was_read_before_is_acknowledged_after_it() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let mut running = start(folder.path(), PLAIN);
+    let before = running.group().await;
+    fs::write(&log, "").expect("written");
+    running.until("truncated", |files| files.iter().all(|file| file.generation == 1)).await;
+    let first = before.source.incarnation;
+    before.ack.settle();
+    running = anew(running, folder.path()).await;
+    append(&log, "one\n");
+    let group = running.group().await;
+    assert_ne!(group.source.incarnation, first, "the line would be taken for the one before");
+    group.ack.settle();
+    fs::write(&log, "").expect("written");
+    running.until("truncated", |files| files.iter().all(|file| file.generation == 2)).await;
+    fs::remove_file(&log).expect("removed");
+    running.until("let go", <[_]>::is_empty).await;
+    running.stop().await;
+    assert_eq!(remembered(folder.path()), BTreeMap::new(), "nothing is left to remember");
+}

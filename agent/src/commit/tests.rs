@@ -49,9 +49,11 @@ async fn bench(folder: &Path) -> Bench {
         progress,
         cuts: vec![],
         cursor: None,
+        is_truncated: false,
     };
     let card = Arc::new(Card::new("/a".into(), inode));
-    let open = Control::Open { saved: saved.clone(), source: source.clone(), epoch: 0, card, written: None };
+    let open =
+        Control::Open { saved: saved.clone(), source: source.clone(), epoch: 0, card, replaces: None, written: None };
     control.send(open).await.expect("is open");
     Bench { control, ledger, rewinds, source, metrics, health, saved, polls, task }
 }
@@ -95,9 +97,19 @@ async fn an_entry_that_is_waited_for_is_written_at_once() {
     let inode = Inode { device: 1, number: 3, birth_ns: None };
     let progress = Progress { offset: 7, anchor: Anchor::default() };
     let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
-    let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![], cursor: None };
+    let saved = Saved {
+        input,
+        incarnation,
+        path,
+        inode,
+        generation: 1,
+        progress,
+        cuts: vec![],
+        cursor: None,
+        is_truncated: false,
+    };
     let (source, card) = (bench.source.clone(), Arc::new(Card::new("/b".into(), inode)));
-    let open = Control::Open { saved, source, epoch: 0, card, written: Some(written) };
+    let open = Control::Open { saved, source, epoch: 0, card, replaces: None, written: Some(written) };
     bench.control.send(open).await.expect("is open");
     is_written.await.expect("is told");
     bench.task.abort(); // A kill: nothing is flushed any more.
@@ -137,7 +149,7 @@ async fn a_file_that_is_gone_is_forgotten_when_it_is_settled() {
 }
 
 #[tokio::test]
-async fn what_was_truncated_before_it_was_delivered_is_counted_and_forgotten() {
+async fn what_was_truncated_before_it_was_delivered_is_counted_and_its_generation_kept() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut bench = bench(folder.path()).await;
     let (first, second) = (bench.ack(0, 0), bench.ack(0, 1));
@@ -146,7 +158,11 @@ async fn what_was_truncated_before_it_was_delivered_is_counted_and_forgotten() {
     drop(second);
     let metrics = bench.metrics.clone();
     let rewinds = bench.rewinds.try_recv();
-    assert_eq!(bench.end(folder.path()).await, [0_u64; 0]);
+    drop((bench.ledger, bench.control));
+    bench.task.await.expect("ends");
+    let (_, loaded) = Store::open(folder.path()).expect("opens");
+    let left: Vec<_> = loaded.files.values().map(|saved| (saved.is_truncated, saved.generation)).collect();
+    assert_eq!(left, [(true, 0)], "the generation is remembered until the next life has an entry");
     assert!(rewinds.is_err(), "there is nothing to read again");
     assert_eq!(metrics.lost_bytes.with_label_values(&["truncated"]).get(), 10);
 }
@@ -203,7 +219,7 @@ async fn many_files_are_written_less_often() {
         let source = Source::new(StreamId(n), bench.source.input(), path.clone(), Incarnation(n), 0);
         let card = Arc::new(Card::new(path.clone().into(), inode));
         let saved = Saved { path, incarnation: Incarnation(n), inode, ..bench.saved.clone() };
-        let open = Control::Open { saved, source: Arc::new(source), epoch: 0, card, written: None };
+        let open = Control::Open { saved, source: Arc::new(source), epoch: 0, card, replaces: None, written: None };
         bench.control.send(open).await.expect("is open");
     };
     for n in 100..600 {
@@ -249,4 +265,38 @@ async fn a_checkpoint_that_cannot_be_written_is_tried_once_a_second_and_made_goo
     tokio::time::sleep(FLUSH_INTERVAL * 2).await;
     assert_eq!(found(folder.path()), [30_010]);
     assert!(!bench.health.problems().contains_key("checkpoint"), "it is well again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncated_life_is_remembered_at_once_and_until_it_is_replaced() {
+    for settles_first in [true, false] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bench = bench(folder.path()).await;
+        let last = bench.ack(0, 0);
+        bench.control.send(Control::Leave { stream: STREAM, end: 10, reason: "truncated" }).await.expect("is open");
+        tokio::task::yield_now().await;
+        let entries = || {
+            let files = crate::checkpoint::load(folder.path()).expect("readable").files;
+            files.into_values().map(|saved| (saved.generation, saved.is_truncated)).collect::<Vec<_>>()
+        };
+        assert_eq!(entries(), [(0, true)], "before any time has passed");
+        assert_eq!(flushes(&bench), 1, "and durable");
+        let last = if settles_first {
+            last.settle();
+            tokio::time::sleep(FLUSH_INTERVAL * 2).await;
+            assert_eq!(entries(), [(0, true)]);
+            None
+        } else {
+            Some(last)
+        };
+        let inode = bench.saved.inode;
+        let saved = Saved { incarnation: Incarnation(2), generation: 1, ..bench.saved.clone() };
+        let source = Arc::new(Source::new(StreamId(4), bench.source.input(), "/a".into(), Incarnation(2), 0));
+        let (card, replaces) = (Arc::new(Card::new("/a".into(), inode)), Some(bench.saved.key()));
+        let open = Control::Open { saved, source, epoch: 0, card, replaces, written: None };
+        bench.control.send(open).await.expect("is open");
+        last.into_iter().for_each(Ack::settle);
+        tokio::time::sleep(FLUSH_INTERVAL * 2).await;
+        assert_eq!(entries(), [(1, false)], "settles first: {settles_first}");
+    }
 }

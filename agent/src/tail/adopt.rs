@@ -2,6 +2,7 @@
 
 use super::claim::Claim;
 use super::{Tail, enqueue};
+use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
@@ -111,6 +112,9 @@ impl Tail {
             Some(Claim::Continues(key)) => self.resume(&mut follow, key, size).await?,
             None if is_start || is_old => self.start_at_end(&mut follow, size).await?,
             None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
+        }
+        if let Some(before) = &follow.replaces {
+            self.unclaimed.remove(&before.key());
         }
         self.by_inode.insert(place, follow.stream);
         self.handles.used(follow.stream, follow.input);
@@ -255,6 +259,9 @@ impl Tail {
     /// `clean_inactive`: the entry goes; the file is remembered in this life only, and read on if it grows.
     async fn forget_inactive(&mut self, stream: StreamId) {
         let Some(file) = self.files.get_mut(&stream) else { return };
+        if let Some(before) = file.replaces.take() {
+            self.control.send(Control::Forget(before.key())).await.ok(); // Closed only when the agent ends.
+        }
         if file.source.take().is_some() {
             file.seq = 0; // If it grows, it is opened in the ledger again.
             tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
@@ -273,6 +280,9 @@ impl Tail {
         if file.source.is_some() && !is_kept {
             let leave = Control::Leave { stream, end: file.handed_to(), reason };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
+        }
+        if let Some(before) = file.replaces.filter(|_| !is_kept) {
+            self.control.send(Control::Forget(before.key())).await.ok(); // The same.
         }
     }
 
@@ -305,7 +315,7 @@ impl Tail {
     pub(super) async fn truncated(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
         self.streams += 1;
-        let next = match file.reopened(StreamId(self.streams), monotonic()) {
+        let mut next = match file.reopened(StreamId(self.streams), monotonic()) {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
@@ -313,7 +323,13 @@ impl Tail {
             }
         };
         self.finish_open(stream).await;
+        let Some(file) = self.files.get_mut(&stream) else { return };
+        let before = file.replaces.take();
         let Some(file) = self.files.get(&stream) else { return };
+        next.replaces = match &file.source {
+            Some(source) => Some(Box::new(Saved { is_truncated: true, ..self.saved(file, source.incarnation) })),
+            None => before, // A life without a complete line made no ids.
+        };
         // What the last listing showed behind the offset was never read.
         let lost = file.seen.size.saturating_sub(file.offset);
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");

@@ -38,6 +38,9 @@ impl Tail {
         self.handles.closed(stream);
         self.board.take_down(stream);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        if let Some(before) = &file.replaces {
+            self.unclaimed.insert(before.key(), (**before).clone());
+        }
         if let Some(source) = &file.source {
             let saved = self.saved(&file, source.incarnation);
             self.unclaimed.insert(saved.key(), saved);
