@@ -22,9 +22,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// What is settled is written so much later: reports come in bursts, and a burst makes one write.
 const WRITE_DELAY: Duration = Duration::from_millis(2);
 /// Least time between two writes: what a kill can make to be sent again, beside what was on its way. A write of some
-/// entries costs some 20 µs, so 0.2 % of a core …
+/// entries is reckoned at 20 µs (not measured), so 0.2 % of a core …
 const WRITE_PAUSE: Duration = Duration::from_millis(10);
-/// … and least time for each entry, which costs some 2 µs: many busy files are written less often, and no more than 2,000
+/// … and least time for each entry, reckoned at 2 µs: many busy files are written less often, and no more than 2,000
 /// entries a second make the log grow.
 const ENTRY_PAUSE: Duration = Duration::from_micros(500);
 
