@@ -104,7 +104,8 @@ impl Bench {
 
     /// Adds the next group to the lines of its stream.
     async fn next(&mut self, lines: &mut BTreeMap<StreamId, Vec<String>>) {
-        let group = self.groups.recv().await.expect("the stage runs");
+        let group = tokio::time::timeout(PATIENCE, self.groups.recv()).await.expect("a group in time");
+        let group = group.expect("the stage runs");
         let texts = group.records.iter().map(|record| String::from_utf8_lossy(group.bytes_of(record)).into_owned());
         lines.entry(group.source.stream).or_default().extend(texts);
         group.ack.settle();
