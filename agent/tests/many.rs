@@ -75,7 +75,9 @@ async fn two_hundred_files_with_a_hundred_descriptors_are_read_once_and_none_is_
     }
     owed.expect("a line").ack.settle();
     let cannot = |file: &agent::Shown| file.waits_for.iter().any(|reason| reason.contains("cannot be opened"));
-    running.until("refused", |files| files.iter().filter(|file| cannot(file)).count() == 199).await;
+    // Their new size shows that they were looked for after the rename.
+    let refused = |file: &&agent::Shown| cannot(file) && file.size == 30;
+    running.until("refused", |files| files.iter().filter(refused).count() == 199).await;
     running.until("acknowledged", |files| files.len() == 201 && files.iter().any(|file| file.acknowledged == 4)).await;
     assert!(done.exists());
     drop(taken);
