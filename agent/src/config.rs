@@ -9,7 +9,7 @@ pub use stream::{Protocol, StreamInput};
 use crate::assemble::Recipe;
 use crate::decode::{DecodeConfig, Decoder, Encoding, InvalidBytes, LineTerminator, OnLongLine};
 use crate::follow::Links;
-use crate::kubernetes::{KubernetesConfig, fields_of};
+use crate::kubernetes::{Kubernetes, KubernetesConfig};
 use crate::parse::{ParserConfig, Plan};
 use crate::stream::{Format, Framing};
 use anyhow::{Context as _, bail};
@@ -322,7 +322,7 @@ pub struct FileInput {
     /// See [`InputConfig::read_until_eof`].
     pub read_until_eof: bool,
     /// See [`InputConfig::kubernetes`].
-    pub(crate) kubernetes: Option<KubernetesConfig>,
+    pub(crate) kubernetes: Option<Kubernetes>,
     /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
     pub(crate) is_retired: bool,
     /// What it makes of the bytes of its files.
@@ -337,9 +337,14 @@ impl FileInput {
 }
 
 impl FileInput {
-    /// What all records of the file at `path` share beside the input's own fields: see [`Source::with_fields`](event::Source::with_fields).
+    /// What all records of the file at `path` share beside the input's own fields: see [`Source::set_fields`](event::Source::set_fields).
     pub(crate) fn fields_of(&self, path: &Path) -> String {
-        self.kubernetes.as_ref().map(|config| fields_of(config, path)).unwrap_or_default()
+        self.kubernetes.as_ref().map(|kubernetes| kubernetes.fields_of(path)).unwrap_or_default()
+    }
+
+    /// False if [`fields_of`](Self::fields_of) will soon tell more.
+    pub(crate) fn knows(&self, path: &Path) -> bool {
+        self.kubernetes.as_ref().is_none_or(|kubernetes| kubernetes.knows(path))
     }
 
     /// True if the input follows a file with this path, should there be one.
@@ -444,7 +449,7 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
         harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
         delete_after: config.delete_after,
         read_until_eof: config.read_until_eof,
-        kubernetes: config.kubernetes.clone(),
+        kubernetes: config.kubernetes.as_ref().map(Kubernetes::new).transpose()?,
         is_retired: false,
         recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
     })

@@ -4,6 +4,8 @@
 //! could not be read is said, and its files are not taken for deleted: a listing only ever tells what is there.
 
 mod near;
+#[cfg(test)]
+mod races;
 mod watch;
 
 pub(crate) use near::{Fails, Near};
@@ -305,16 +307,31 @@ impl Touched {
 /// Scans at every interval, soon after a notification of a new, renamed or removed file, and for other inputs at once,
 /// until stopped.
 pub(crate) async fn run(
+    reloads: tokio::sync::watch::Receiver<Arc<Vec<FileInput>>>,
+    touched: Touched,
+    output: mpsc::Sender<Listing>,
+    stop: Stop,
+) {
+    run_with(true, reloads, touched, output, stop).await;
+}
+
+/// The same, without notifications if `is_watched` is false.
+pub(crate) async fn run_with(
+    is_watched: bool,
     mut reloads: tokio::sync::watch::Receiver<Arc<Vec<FileInput>>>,
     touched: Touched,
     output: mpsc::Sender<Listing>,
     stop: Stop,
 ) {
     let signals = Arc::new(Signals::default());
-    let mut watches = Watches::new(touched, signals.clone());
-    let mut last_seen = 0;
+    let mut watches = Watches::new(is_watched, touched, signals.clone());
+    let (mut last_seen, mut inputs) = (0, reloads.borrow_and_update().clone());
     while !stop.is_stopped() {
-        let inputs = reloads.borrow_and_update().clone();
+        let before = std::mem::replace(&mut inputs, reloads.borrow_and_update().clone());
+        // An input that goes looks once more: what has come since its last scan is read out too.
+        if !Arc::ptr_eq(&before, &inputs) && output.send(scan(&before)).await.is_err() {
+            return; // Tailing has ended.
+        }
         let interval = inputs.iter().map(|input| input.scan_interval).min().unwrap_or(Duration::from_secs(1));
         // A listing is made when the one before was taken: no more than two are in memory, and none is old when it is used.
         let Ok(place) = output.reserve().await else { return }; // Tailing has ended.

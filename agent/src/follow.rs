@@ -1,14 +1,16 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
+mod found;
 mod look;
+
+pub(crate) use found::{Lines, Look, Passed};
 
 use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
+use crate::checkpoint::Saved;
 use crate::deadline::{Backlog, SeriesId};
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
-use bytes::Bytes;
-use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
-use std::collections::BTreeMap;
+use crate::identity::{Edges, Inode, Likeness, compare, incarnation, incarnation_of};
+use event::{Anchor, Incarnation, Progress, Source, StreamId};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -41,6 +43,8 @@ pub(crate) struct Follow {
     pub(crate) input: usize,
     /// Where it was last seen.
     pub(crate) path: Arc<Path>,
+    /// The folder in which it really is, if a link led to it.
+    pub(crate) home: Option<Box<Path>>,
     /// Where it was first seen, as shipped.
     pub(crate) shipped_path: Arc<str>,
     pub(crate) inode: Inode,
@@ -58,15 +62,21 @@ pub(crate) struct Follow {
     pub(crate) reread_below: u64,
     /// As the last listing showed it, for a file that is closed.
     pub(crate) seen: Sighting,
+    /// Its size at the last look that found what was read before in its place.
+    reached: u64,
     long: Option<Box<LongLine>>,
     recipe: Recipe,
     /// After a reload: to be used as soon as nothing is open.
     next_recipe: Option<Box<Recipe>>,
     way: Way,
+    /// What the checkpoint has of the life before, which was truncated: it goes when this life has an entry of its own.
+    pub(crate) replaces: Option<Box<Saved>>,
     /// Cuts by time of an earlier life, for the first assembly.
     pub(crate) cuts: Vec<u64>,
     /// A cut by time is being made durable: until then nothing is read.
     pub(crate) is_cutting: bool,
+    /// All is known that stands in each of its records.
+    pub(crate) is_known: bool,
     pub(crate) is_queued: bool,
     pub(crate) is_listed: bool,
     /// It has no name any more.
@@ -77,6 +87,8 @@ pub(crate) struct Follow {
     pub(crate) backlog: Option<Box<Backlog>>,
     /// Size at which every complete line was read.
     pub(crate) read_out_at: u64,
+    /// Its input is gone: it is read up to here.
+    pub(crate) ends_at: Option<u64>,
     pub(crate) changed: Instant,
 }
 
@@ -99,7 +111,11 @@ impl Sighting {
 #[derive(Debug)]
 enum Held {
     Open(Box<OpenFile>),
-    Closed(Anchor),
+    /// `head`: how it began, as long as no incarnation was made of it.
+    Closed {
+        anchor: Anchor,
+        head: Box<[u8]>,
+    },
 }
 
 #[derive(Debug)]
@@ -143,59 +159,6 @@ struct LongLine {
     scanned: u64,
 }
 
-/// What of a span makes no record, in lines and in bytes of the file.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Passed {
-    /// Lines without content.
-    pub(crate) empty: u64,
-    pub(crate) empty_bytes: u64,
-    /// Lines longer than the limit, and the bytes that were cut off.
-    pub(crate) truncated: u64,
-    pub(crate) cut_bytes: u64,
-    /// A hole that was passed over.
-    pub(crate) zero_bytes: u64,
-    /// Bytes that are no character of the encoding; they are shipped, as they are or replaced.
-    pub(crate) invalid_bytes: u64,
-    /// Pieces of lines that were split.
-    pub(crate) pieces: u64,
-    /// Events that a parser could not read and that are shipped as they are.
-    pub(crate) unparsed: u64,
-}
-
-impl Passed {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.empty_bytes + self.cut_bytes + self.zero_bytes
-    }
-}
-
-/// Complete lines, and the span of the file that they settle.
-#[derive(Debug)]
-pub(crate) struct Lines {
-    pub(crate) buffer: Bytes,
-    pub(crate) records: Vec<Record>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    /// Content of the file around `end`.
-    pub(crate) anchor: Anchor,
-    pub(crate) passed: Passed,
-    /// Events that were left out, by reason.
-    pub(crate) filtered: BTreeMap<&'static str, u64>,
-    /// The file did not end with them.
-    pub(crate) is_full: bool,
-}
-
-/// What one look at a file found.
-#[derive(Debug)]
-pub(crate) enum Look {
-    Lines(Lines),
-    /// A long line goes on; look again.
-    More,
-    /// Nothing more for now.
-    End,
-    /// The bytes before the offset are no longer what was read: truncated, perhaps written anew.
-    Truncated,
-}
-
 impl Follow {
     /// Starts to follow `file` at its start.
     pub(crate) fn new(file: File, place: Place, inode: Inode, stream: StreamId, now: Instant) -> Self {
@@ -206,6 +169,7 @@ impl Follow {
             shipped_path: path.to_string_lossy().into(),
             card: Arc::new(Card::new(path.clone(), inode)),
             path,
+            home: None,
             inode,
             generation: 0,
             stream,
@@ -215,18 +179,22 @@ impl Follow {
             seq: 0,
             reread_below: 0,
             seen: Sighting::default(),
+            reached: 0,
             long: None,
             recipe,
             next_recipe: None,
             way: Way::Untold,
+            replaces: None,
             cuts: Vec::new(),
             is_cutting: false,
+            is_known: false,
             is_queued: false,
             is_listed: true,
             is_deleted: false,
             series: SeriesId::default(),
             backlog: None,
             read_out_at: 0,
+            ends_at: None,
             changed: now,
         }
     }
@@ -252,13 +220,14 @@ impl Follow {
     /// longer what was read: the file was truncated since.
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
-        (self.epoch, self.seq) = (epoch, 0);
-        if let Held::Closed(anchor) = &mut self.held {
+        (self.epoch, self.seq, self.read_out_at) = (epoch, 0, 0);
+        if let Held::Closed { anchor, .. } = &mut self.held {
             *anchor = progress.anchor;
             self.begin_at(progress.offset);
             return Ok(true);
         }
         if progress.offset > 0 && compare(self.file()?, progress.offset, &progress.anchor)? == Likeness::Other {
+            self.begin_at(progress.offset); // What was given back is gone with the rest.
             return Ok(false);
         }
         self.resume_at(progress.offset)
@@ -288,6 +257,8 @@ impl Follow {
         next.series = self.series;
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
+        next.ends_at = self.ends_at.map(|_| u64::MAX); // To its end, wherever that is now.
+        next.home.clone_from(&self.home);
         Ok(next)
     }
 
@@ -295,7 +266,7 @@ impl Follow {
     pub(crate) fn file(&self) -> io::Result<&File> {
         match &self.held {
             Held::Open(open) => Ok(&open.file),
-            Held::Closed(_) => Err(closed()),
+            Held::Closed { .. } => Err(closed()),
         }
     }
 
@@ -312,7 +283,8 @@ impl Follow {
         if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
             return false;
         }
-        self.held = Held::Closed(edges.anchor());
+        let head = if self.source.is_none() { edges.head().into() } else { Box::default() };
+        self.held = Held::Closed { anchor: edges.anchor(), head };
         true
     }
 
@@ -336,7 +308,7 @@ impl Follow {
 
     /// Opens a closed file again. Errors: it cannot be opened now, which says nothing of whether it is still there.
     pub(crate) fn open(&mut self, links: Links) -> io::Result<Opened> {
-        let Held::Closed(anchor) = &self.held else { return Ok(Opened::Same) };
+        let Held::Closed { anchor, head } = &self.held else { return Ok(Opened::Same) };
         let (file, inode) = match open(&self.path, links) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Elsewhere),
@@ -348,7 +320,8 @@ impl Follow {
         let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
         let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
         let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
-        self.held = Held::open(file, edges.unwrap_or_default());
+        let edges = edges.unwrap_or_else(|| Edges::of_head(head.to_vec()));
+        self.held = Held::open(file, edges);
         Ok(opened)
     }
 
@@ -363,7 +336,7 @@ impl Follow {
     pub(crate) fn anchor(&self) -> Anchor {
         match &self.held {
             Held::Open(open) => open.edges.anchor(),
-            Held::Closed(anchor) => *anchor,
+            Held::Closed { anchor, .. } => *anchor,
         }
     }
 
@@ -375,8 +348,17 @@ impl Follow {
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
     pub(crate) fn is_done(&self) -> bool {
         let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
-        let is_open = matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle());
-        size == self.offset && !is_open && self.is_settled()
+        (size == self.offset || self.is_read_out()) && !self.has_open() && self.is_settled()
+    }
+
+    /// True if an event is not finished.
+    pub(crate) fn has_open(&self) -> bool {
+        matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle())
+    }
+
+    /// True if its input is gone and it is read as far as it then reached.
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.ends_at.is_some_and(|end| self.offset >= end)
     }
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
@@ -384,17 +366,34 @@ impl Follow {
         incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
     }
 
-    /// Bytes that wait for a turn, as far as the last listing showed; a last line that has no end yet does not wait for us.
+    /// The incarnation that what was read of it gives; `None` before its first complete line. The file itself may have been
+    /// truncated since, or be closed.
+    pub(crate) fn incarnation_read(&self, agent: &str) -> Option<Incarnation> {
+        let head = match &self.held {
+            Held::Open(open) => open.edges.head(),
+            Held::Closed { head, .. } => head,
+        };
+        incarnation_of(head, agent, &self.inode, self.generation, &self.recipe.decoder)
+    }
+
+    /// Bytes behind the offset that were there and are there no longer, as far as is known.
     pub(crate) fn unread(&self) -> u64 {
+        self.reached.max(self.seen.size).saturating_sub(self.offset)
+    }
+
+    /// Bytes that wait for a turn, as far as the last listing showed; a last line that has no end yet does not wait for us, nor
+    /// does what comes after the end of an input that is gone.
+    pub(crate) fn waiting(&self) -> u64 {
         let size = if self.is_listed { self.seen.size } else { self.stat().map_or(self.seen.size, |(size, _)| size) };
-        if size > self.read_out_at { size.saturating_sub(self.offset) } else { 0 }
+        let is_wanted = size > self.read_out_at && !self.is_read_out();
+        if is_wanted { size.saturating_sub(self.offset) } else { 0 }
     }
 
     /// Size and number of names now. `None` if it is closed and not found under its name.
     pub(crate) fn stat_now(&self) -> Option<(u64, u64)> {
         let found = match &self.held {
             Held::Open(open) => open.file.metadata().ok()?,
-            Held::Closed(_) => self.path.symlink_metadata().ok().filter(|found| Inode::of(found) == self.inode)?,
+            Held::Closed { .. } => self.path.symlink_metadata().ok().filter(|found| Inode::of(found) == self.inode)?,
         };
         Some((found.len(), found.nlink()))
     }
@@ -403,7 +402,7 @@ impl Follow {
     pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
         match &self.held {
             Held::Open(open) => open.file.metadata().map(|found| (found.len(), found.nlink())),
-            Held::Closed(_) => Ok((self.seen.size, 1)),
+            Held::Closed { .. } => Ok((self.seen.size, 1)),
         }
     }
 }

@@ -72,6 +72,16 @@ impl Edges {
         }
     }
 
+    /// What may still be told of a file that was read so far, but not what stands right before its end.
+    pub(crate) fn of_head(head: Vec<u8>) -> Self {
+        Self { head, tail: Vec::new() }
+    }
+
+    /// The start of what was read, up to 1024 bytes.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// Keeps no more memory than the content takes.
     pub(crate) fn shrink(&mut self) {
         self.head.shrink_to_fit();

@@ -1,12 +1,19 @@
 //! The path of a container's log → which pod and container wrote it, as fields of its records. Once a file, never once a record.
 //!
 //! The kubelet makes both forms: `containers/POD_NAMESPACE_CONTAINER-ID.log`, a link to `pods/NAMESPACE_POD_UID/CONTAINER/N.log`,
-//! where N counts the container's restarts. None of the names may hold a `_`, so they can be taken apart. The API server is not asked.
+//! where N counts the container's restarts. None of the names may hold a `_`, so they can be taken apart. What no path tells, the pod's labels, the API server
+//! does, where it can be reached.
 
+mod pods;
+
+pub use pods::ApiConfig;
+
+use pods::{Pod, Pods};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a path does not tell. YAML: `kubernetes` of an input; `{}` turns it on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -16,6 +23,28 @@ pub struct KubernetesConfig {
     pub node: Option<String>,
     /// `orchestrator.cluster.name` of its records. Default: none.
     pub cluster: Option<String>,
+    /// The pod's labels as `kubernetes.labels`, asked of the API server. Default: true, if there is one to be asked.
+    pub labels: Labels,
+    /// The API server. Default: that of the cluster whose pod the agent is, with its service account.
+    pub api: Option<ApiConfig>,
+}
+
+/// YAML: `kubernetes.labels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(pub bool);
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+/// What an input knows of the cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Kubernetes {
+    config: KubernetesConfig,
+    pods: Option<Arc<Pods>>,
 }
 
 /// Whose log it is. What its path does not tell is absent.
@@ -29,18 +58,39 @@ struct Container {
     restarts: Option<u32>,
 }
 
-/// The fields of the records of the file at `path`, as JSON members without braces; empty if it has no such path.
-pub(crate) fn fields_of(config: &KubernetesConfig, path: &Path) -> String {
-    let Some(mut container) = Container::of(path) else { return String::new() };
-    // The link names the pod's uid and the count of restarts, its own name the container's id.
-    if let Some(target) = fs::read_link(path).ok().and_then(|target| Container::of(&target)) {
-        container.pod_uid = container.pod_uid.or(target.pod_uid);
-        container.restarts = container.restarts.or(target.restarts);
+impl Kubernetes {
+    /// Errors: an API server that cannot be used.
+    pub(crate) fn new(config: &KubernetesConfig) -> anyhow::Result<Self> {
+        let pods = if config.labels.0 { Pods::new(config.api.as_ref())? } else { None };
+        Ok(Self { config: config.clone(), pods })
     }
-    render(config, container)
+
+    /// True if all that [`fields_of`](Self::fields_of) will tell is known; else it is asked for. Only within a tokio runtime.
+    pub(crate) fn knows(&self, path: &Path) -> bool {
+        let Some(pods) = &self.pods else { return true };
+        Container::at(path).is_none_or(|container| pods.is_known(&container))
+    }
+
+    /// The fields of the records of the file at `path`, as JSON members without braces; empty if it has no such path.
+    pub(crate) fn fields_of(&self, path: &Path) -> String {
+        let Some(container) = Container::at(path) else { return String::new() };
+        let pod = self.pods.as_ref().and_then(|pods| pods.pod_of(&container));
+        render(&self.config, container, pod.as_deref())
+    }
 }
 
 impl Container {
+    /// What the path tells, and the one that it is a link to.
+    fn at(path: &Path) -> Option<Self> {
+        let mut container = Self::of(path)?;
+        // The link names the pod's uid and the count of restarts, its own name the container's id.
+        if let Some(target) = fs::read_link(path).ok().and_then(|target| Self::of(&target)) {
+            container.pod_uid = container.pod_uid.or(target.pod_uid);
+            container.restarts = container.restarts.or(target.restarts);
+        }
+        Some(container)
+    }
+
     fn of(path: &Path) -> Option<Self> {
         let mut names = path.iter().rev().map(|name| name.to_str().unwrap_or_default());
         let (file, folder) = (names.next()?, names.next()?);
@@ -81,13 +131,14 @@ fn is_hex(id: &str) -> bool {
 }
 
 /// Names as Filebeat's add_kubernetes_metadata and ECS have them.
-fn render(config: &KubernetesConfig, container: Container) -> String {
+fn render(config: &KubernetesConfig, container: Container, known: Option<&Pod>) -> String {
     let Container { namespace, pod, pod_uid, name, id, restarts } = container;
     let all = json!({
         "container": {"id": id},
         "kubernetes": {
             "namespace": namespace,
-            "node": {"name": config.node},
+            "node": {"name": config.node.as_ref().or(known.and_then(|pod| pod.node.as_ref()))},
+            "labels": known.map(|pod| &pod.labels),
             "pod": {"name": pod, "uid": pod_uid},
             "container": {"name": name, "restart_count": restarts},
         },
@@ -114,7 +165,8 @@ mod tests {
 
     /// The fields of a path, as the object they make.
     fn fields(config: &KubernetesConfig, path: &str) -> Value {
-        let fields = fields_of(config, Path::new(&path.replace("ID", ID).replace("POD", UID)));
+        let kubernetes = Kubernetes::new(config).expect("valid");
+        let fields = kubernetes.fields_of(Path::new(&path.replace("ID", ID).replace("POD", UID)));
         serde_json::from_str(&format!("{{{fields}}}")).expect("is JSON")
     }
 
@@ -139,7 +191,7 @@ mod tests {
 
     #[test]
     fn node_and_cluster_are_told_by_the_configuration() {
-        let config = KubernetesConfig { node: Some("n\"1".into()), cluster: Some("prod".into()) };
+        let config = KubernetesConfig { node: Some("n\"1".into()), cluster: Some("prod".into()), ..Default::default() };
         let fields = fields(&config, "/var/log/pods/shop_web_POD/nginx/0.log");
         assert_eq!(
             (&fields["kubernetes"]["node"]["name"], &fields["orchestrator"]["cluster"]["name"]),
@@ -149,7 +201,7 @@ mod tests {
 
     #[test]
     fn another_path_tells_nothing() {
-        let config = KubernetesConfig { node: Some("n".into()), cluster: None };
+        let config = KubernetesConfig { node: Some("n".into()), ..Default::default() };
         for path in [
             "/var/log/nginx/access.log",
             "/var/log/containers/web_shop_nginx.log",

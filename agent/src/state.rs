@@ -152,6 +152,7 @@ impl StateEntry {
         };
         let size = file.metadata()?.len();
         let is_same = match progress.offset {
+            _ if self.saved.is_truncated => false,
             0 => is_inode, // Nothing of it is acknowledged, so there is no content to compare.
             offset => match compare(&file, offset, &progress.anchor)? {
                 Likeness::Same => is_inode || offset >= COPY_BYTES_MIN,
@@ -182,7 +183,17 @@ mod tests {
         (
             folder,
             StateEntry {
-                saved: Saved { input, incarnation, path, inode, generation: 0, progress, cuts: vec![], cursor: None },
+                saved: Saved {
+                    input,
+                    incarnation,
+                    path,
+                    inode,
+                    generation: 0,
+                    progress,
+                    cuts: vec![],
+                    cursor: None,
+                    is_truncated: false,
+                },
             },
         )
     }

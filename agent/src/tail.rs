@@ -5,10 +5,12 @@
 
 mod adopt;
 mod claim;
+mod cut;
 mod handles;
 mod ready;
 mod reload;
 mod risk;
+mod search;
 
 pub use handles::open_files_max;
 
@@ -77,6 +79,8 @@ pub(crate) async fn run(
 ) {
     let Wires { mut listings, touched, mut rewinds, control, ledger, output, budget } = wires;
     let drain_timeout = config.drain_timeout;
+    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
+    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut tail = Tail {
         budget,
         agent: config.name,
@@ -99,11 +103,10 @@ pub(crate) async fn run(
         output,
         metrics,
         board,
+        cuts: cuts_tx,
         drain_timeout,
         stop: stop.clone(),
     };
-    #[expect(clippy::disallowed_methods, reason = "at most one cut a file")]
-    let (cuts_tx, mut cuts) = tokio::sync::mpsc::unbounded_channel();
     let mut busy_looks = tokio::time::interval(BUSY_LOOK);
     busy_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -117,7 +120,7 @@ pub(crate) async fn run(
             },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
-            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(&cuts_tx).await,
+            _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
                     return if stop.is_stopped() { tail.read_out().await };
@@ -133,6 +136,18 @@ async fn look_at(touched: &Touched, has_ready: bool) {
     if !has_ready {
         tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+/// Before the first look: what stands in all its records. False while that is being asked for.
+fn get_to_know(file: &mut Follow, input: &FileInput) -> bool {
+    file.is_known = input.knows(&file.path);
+    if file.is_known
+        && let Some(source) = &file.source
+    {
+        source.set_fields(input.fields_of(&file.path)); // One that the checkpoint knew.
+    }
+    file.card.problem((!file.is_known).then(|| "the labels of its pod are waited for".to_owned()));
+    file.is_known
 }
 
 struct Tail {
@@ -164,6 +179,8 @@ struct Tail {
     output: Sender<Group>,
     metrics: AgentMetrics,
     board: Board,
+    /// Told when a cut is durable.
+    cuts: UnboundedSender<StreamId>,
     drain_timeout: Duration,
     stop: Stop,
 }
@@ -176,47 +193,23 @@ impl Tail {
         }
     }
 
-    async fn look_at_busy(&mut self, cuts: &UnboundedSender<StreamId>) {
+    fn look_at_busy(&mut self) {
         self.busy_ticks += 1;
         if self.busy_ticks < self.busy.len() / BUSY_LOOKS_MAX {
             return; // So many files are busy that looking costs more than it brings: each has its look less often.
         }
         self.busy_ticks = 0;
         let (now, files, ready) = (monotonic(), &mut self.files, &mut self.ready);
-        let mut due = Vec::new();
         self.busy.retain(|stream| {
             let Some(file) = files.get_mut(stream) else { return false };
-            let deadline = file.deadline();
-            if deadline.is_some_and(|deadline| deadline <= now) && !file.is_cutting {
-                file.is_cutting = true;
-                due.push((*stream, file.cut_offset()));
-            } else if !file.is_cutting && file.is_open() {
-                enqueue(file, ready); // A closed one is opened when a scan sees that it has grown.
+            // A closed one is opened when a scan sees that it has grown, or to see that nothing follows what is open of it.
+            if !file.is_cutting && (file.is_open() || file.is_due(now)) {
+                enqueue(file, ready);
             }
-            deadline.is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
+            file.deadline().is_some() || (file.is_open() && now.duration_since(file.changed) < BUSY)
         });
         if self.busy.is_empty() {
             self.busy = HashSet::new(); // Its memory too.
-        }
-        for (stream, at) in due {
-            // It must be known to the checkpoint before a cut of it is.
-            let start = self.files.get(&stream).map_or(0, |file| file.handed_to());
-            if let Err(error) = self.source_of(stream, start).await {
-                tracing::warn!(%error, "first line cannot be read again");
-            }
-            let cut = Control::Cut { stream, at, done: cuts.clone() };
-            self.control.send(cut).await.ok(); // Closed only when the agent ends.
-        }
-    }
-
-    /// Ships the event that time has finished; that it ends there is durable now. `None` as in [`Tail::turn`].
-    async fn cut(&mut self, stream: StreamId) -> Option<()> {
-        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
-        file.is_cutting = false;
-        enqueue(file, &mut self.ready);
-        match file.flush() {
-            Some(lines) => self.ship(stream, lines).await,
-            None => Some(()),
         }
     }
 
@@ -242,9 +235,18 @@ impl Tail {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
+        if !file.is_known && !get_to_know(file, &self.inputs[file.input]) {
+            self.busy.insert(stream);
+            return Some(());
+        }
+        let now = monotonic();
+        if file.is_read_out() {
+            self.ask_for_cut(stream, now).await;
+            return Some(());
+        }
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
-            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, monotonic()),
+            Ok(false) => file.look(self.inputs[file.input].line_bytes_max, now),
             Err(error) => Err(error),
         };
         if file.deadline().is_some() || matches!(look, Ok(Look::Lines(_))) {
@@ -262,7 +264,9 @@ impl Tail {
             Ok(Look::More) => enqueue(file, &mut self.ready),
             Ok(Look::End) => {
                 file.read_out_at = file.seen.size;
+                file.ends_at = file.ends_at.map(|_| file.offset); // An unfinished line stays.
                 self.end_of(stream).await;
+                self.ask_for_cut(stream, now).await;
             }
             Ok(Look::Truncated) => self.truncated(stream).await,
             Err(error) => {
@@ -281,7 +285,9 @@ impl Tail {
             Err(error) => {
                 tracing::warn!(%error, "first line cannot be read again");
                 let file = self.files.get_mut(&stream)?;
-                file.resume_at(lines.start).ok(); // Still unreadable: the next look says so.
+                if !matches!(file.resume_at(lines.start), Ok(true)) {
+                    self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lines.end - lines.start);
+                }
                 return Some(());
             }
         };
@@ -344,7 +350,10 @@ impl Tail {
             return Ok(Some(source.clone()));
         }
         let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "truncated while it was read");
-        let incarnation = file.incarnation(&self.agent)?.ok_or_else(gone)?;
+        let incarnation = match file.incarnation_read(&self.agent) {
+            Some(incarnation) => incarnation,
+            None => file.incarnation(&self.agent)?.ok_or_else(gone)?, // Its first line has not been read yet.
+        };
         let anchor = match start {
             0 => event::Anchor::default(),
             _ => Edges::read(file.file()?, start)?.ok_or_else(gone)?.anchor(),
@@ -368,6 +377,7 @@ impl Tail {
             progress: Progress { offset: file.offset, anchor: file.anchor() },
             cuts: file.cuts.clone(),
             cursor: None,
+            is_truncated: false,
         }
     }
 
@@ -375,14 +385,16 @@ impl Tail {
     /// the file: before lines are shipped under ids that are made of it, it is written down.
     async fn announce(&self, file: &mut Follow, saved: Saved) {
         let (input, path) = (self.inputs[file.input].shared.clone(), file.shipped_path.clone());
-        let fields = self.inputs[file.input].fields_of(&file.path);
-        let source = Source::new(file.stream, input, path, saved.incarnation, file.epoch).with_fields(fields);
-        let source = Arc::new(source);
+        let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
+        if file.is_known {
+            source.set_fields(self.inputs[file.input].fields_of(&file.path));
+        }
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);
         let (epoch, card) = (file.epoch, file.card.clone());
         let (written, is_written) = (saved.generation > 0).then(oneshot::channel).unzip();
-        let open = Control::Open { saved, source, epoch, card, written };
+        let replaces = file.replaces.take().map(|before| before.key());
+        let open = Control::Open { saved, source, epoch, card, replaces, written };
         self.control.send(open).await.ok(); // Closed only when the agent ends.
         if let Some(is_written) = is_written {
             is_written.await.ok(); // The same.

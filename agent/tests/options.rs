@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
-use whole::{age, append, checked, folder, one, start};
+use whole::{age, append, checked, folder, one, remembered, start};
 
 #[tokio::test]
 async fn a_file_closed_for_inactivity_is_read_on_when_it_grows() {
@@ -188,17 +188,10 @@ async fn a_container_log_knows_its_pod() {
         let group = running.groups.recv().await.expect("a line");
         let is_pod = group.source.path.ends_with("1.log");
         let expected = r#""kubernetes":{"container":{"name":"nginx","restart_count":1},"namespace":"shop","pod":{"name":"web","uid":"0a1b"}},"orchestrator":{"namespace":"shop","type":"kubernetes"}"#;
-        assert_eq!(group.source.fields, if is_pod { expected } else { "" });
+        assert_eq!(group.source.fields(), if is_pod { expected } else { "" });
         group.ack.settle();
     }
     running.stop().await;
-}
-
-/// The offsets that the checkpoint remembers, by file name.
-fn remembered(folder: &Path) -> BTreeMap<String, u64> {
-    let state = agent::read_state(&folder.join("state")).expect("readable");
-    let name = |path: &str| Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
-    state.entries.iter().map(|entry| (name(entry.path()), entry.offset())).collect()
 }
 
 const PLAIN: &str = "[{id: a, type: file, paths: [DIR/*.log], scan_interval: 20ms}]";
@@ -398,4 +391,72 @@ async fn names_may_be_of_any_script() {
     assert_eq!(running.lines(1).await, one(name, &["one"]));
     running.stop().await;
     assert_eq!(remembered(folder.path()), BTreeMap::from([(name.to_owned(), 4)]));
+}
+
+/// Stops and starts an agent again.
+async fn anew(running: whole::Running, folder: &Path) -> whole::Running {
+    running.stop().await;
+    let running = start(folder, PLAIN);
+    running.until("adopted", |files| !files.is_empty()).await;
+    running
+}
+
+#[tokio::test]
+async fn a_truncation_is_remembered_before_the_next_life_has_a_line() {
+    for (seen_by_a_running_agent, grows_while_down) in [(true, false), (true, true), (false, false)] {
+        let what = format!("seen: {seen_by_a_running_agent}, grows while down: {grows_while_down}");
+        let (folder, log) = folder();
+        append(&log, "one\n");
+        let mut running = start(folder.path(), PLAIN);
+        let group = running.group().await;
+        let first = group.source.incarnation;
+        group.ack.settle();
+        if seen_by_a_running_agent {
+            fs::write(&log, "").expect("written");
+            running.until("truncated", |files| files.iter().all(|file| file.generation == 1)).await;
+            running = anew(running, folder.path()).await;
+        } else {
+            running.stop().await;
+            fs::write(&log, "").expect("written");
+            running = start(folder.path(), PLAIN);
+            running.until("truncated", |files| files.iter().any(|file| file.generation == 1)).await;
+        }
+        if grows_while_down {
+            running.stop().await;
+            append(&log, "one\n");
+            running = start(folder.path(), PLAIN);
+        } else {
+            running = anew(running, folder.path()).await;
+            append(&log, "one\n");
+        }
+        let group = running.group().await;
+        assert_eq!((group.records.len(), group.records[0].offset), (1, 0), "{what}");
+        assert_ne!(group.source.incarnation, first, "{what}: the line would be taken for the one before");
+        group.ack.settle();
+        running.stop().await;
+        assert_eq!(remembered(folder.path()), BTreeMap::from([("a.log".to_owned(), 4)]), "{what}: of the new life");
+    }
+}
+
+#[tokio::test]
+async fn a_truncation_is_remembered_when_what_was_read_before_is_acknowledged_after_it() {
+    let (folder, log) = folder();
+    append(&log, "one\n");
+    let mut running = start(folder.path(), PLAIN);
+    let before = running.group().await;
+    fs::write(&log, "").expect("written");
+    running.until("truncated", |files| files.iter().all(|file| file.generation == 1)).await;
+    let first = before.source.incarnation;
+    before.ack.settle();
+    running = anew(running, folder.path()).await;
+    append(&log, "one\n");
+    let group = running.group().await;
+    assert_ne!(group.source.incarnation, first, "the line would be taken for the one before");
+    group.ack.settle();
+    fs::write(&log, "").expect("written");
+    running.until("truncated", |files| files.iter().all(|file| file.generation == 2)).await;
+    fs::remove_file(&log).expect("removed");
+    running.until("let go", <[_]>::is_empty).await;
+    running.stop().await;
+    assert_eq!(remembered(folder.path()), BTreeMap::new(), "nothing is left to remember");
 }

@@ -1,6 +1,7 @@
 //! What `agent.yaml` says of Kafka.
 
 use crate::key::Template;
+use crate::lanes::HAND_OVER;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use service::load::ByteSize;
@@ -183,7 +184,7 @@ impl ShipperConfig {
             .set("message.timeout.ms", "0") // The file is the buffer: nothing expires.
             .set("partitioner", "murmur2_random")
             .set("compression.codec", self.kafka.compression.name())
-            .set("linger.ms", self.kafka.linger.as_millis().to_string())
+            .set("linger.ms", self.kafka.linger.min(HAND_OVER).as_millis().to_string())
             .set("batch.size", self.kafka.batch_bytes.0.to_string())
             .set("batch.num.messages", "100000")
             // The byte budget bounds what is in flight; a second bound here could only deadlock with it.

@@ -128,7 +128,7 @@ fn envelope(group: &Group, host: &str) -> Envelope {
     member(b"},\"host\":{\"name\":", host, &mut middle);
     member(b"},\"input\":{\"type\":", input.kind, &mut middle);
     middle.push(b'}');
-    for fields in [&input.fields, &source.fields].into_iter().filter(|fields| !fields.is_empty()) {
+    for fields in [input.fields.as_str(), source.fields()].into_iter().filter(|fields| !fields.is_empty()) {
         middle.push(b',');
         middle.extend_from_slice(fields.as_bytes());
     }

@@ -57,6 +57,32 @@ impl Template {
     }
 }
 
+/// The partition, of `partitions`, that the Java client and librdkafka's `murmur2` choose for `key`.
+pub(crate) fn partition(key: &[u8], partitions: usize) -> usize {
+    (murmur2(key) & 0x7fff_ffff) as usize % partitions
+}
+
+/// Kafka's MurmurHash2: `org.apache.kafka.common.utils.Utils.murmur2`.
+fn murmur2(key: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const FACTOR: u32 = 0x5bd1_e995;
+    let mut hash = SEED ^ key.len() as u32;
+    let (words, rest) = key.as_chunks::<4>();
+    for word in words {
+        let mut word = u32::from_le_bytes(*word).wrapping_mul(FACTOR);
+        word = (word ^ (word >> 24)).wrapping_mul(FACTOR);
+        hash = hash.wrapping_mul(FACTOR) ^ word;
+    }
+    if !rest.is_empty() {
+        for (at, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * at);
+        }
+        hash = hash.wrapping_mul(FACTOR);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(FACTOR);
+    hash ^ (hash >> 15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +114,22 @@ mod tests {
         check("a-{input.id}-b", "a-nginx-b");
         check("fixed", "fixed");
         check("", "");
+    }
+
+    #[test]
+    fn the_hash_is_kafkas() {
+        // From UtilsTest.java of Kafka.
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+            assert!(partition(key.as_bytes(), 7) < 7);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Groups of records → Kafka.
 //!
-//! `produce [key, encode] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
+//! `produce [encode, key, lanes] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
 //! the agent reads it again from the file.
 
 mod produce;
@@ -8,6 +8,7 @@ mod topic;
 
 mod encode;
 mod key;
+mod lanes;
 
 mod ffi;
 

@@ -6,6 +6,7 @@
 use crate::config::{Codec, ShipperConfig};
 use crate::encode;
 use crate::ffi::{self, Events, Finished, Scratch, Topic};
+use crate::lanes::{Gate, Lanes, Parcel};
 use crate::metrics::ShipperMetrics;
 use crate::topic::{self, Facts};
 use bytes::Bytes;
@@ -21,7 +22,8 @@ use service::stop::Stop;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 /// The report thread looks at its queue at least this often, whatever wakes it.
@@ -30,6 +32,10 @@ const REPORTS_WAIT_MAX: Duration = Duration::from_secs(1);
 const FIRST_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Room in a record for what the broker counts beside the payload: key, headers, framing.
 const RECORD_FRAME_BYTES: usize = 1_024;
+/// What a record costs in a request beside key and payload, at most.
+const RECORD_BYTES: usize = 36;
+/// What a request costs beside its records, at most.
+const REQUEST_FRAME_BYTES: usize = 1_024;
 /// A record that the broker refused as too large makes the limit shrink by this factor, when the topic tells no other.
 const SHRINK: f64 = 0.8;
 
@@ -38,27 +44,52 @@ struct Owed {
     source: Arc<Source>,
     epoch: u32,
     ack: Ack,
+    gate: Arc<Gate>,
+    bytes: usize,
+}
+
+/// What is handed over for a parcel.
+struct Encoded {
+    key: Box<[u8]>,
+    payloads: Bytes,
+    payload_bytes: usize,
+    spans: Vec<Range<u32>>,
+    ack: Ack,
 }
 
 /// Takes delivery reports on the report thread.
 struct Reports {
     metrics: ShipperMetrics,
     health: Health,
-    /// The producer cannot go on: the next group finds it replaced.
+    /// The producer cannot go on: it is to be replaced.
     is_broken: AtomicBool,
     /// A record was refused as too large, or the topic is gone: look at it again.
     is_doubtful: AtomicBool,
+    /// One of these was set, or a group can be handed over that had to wait.
+    is_changed: Notify,
 }
 
 impl Reports {
     fn finish(&self, finished: Finished<Owed>) {
-        let Owed { source, epoch, ack } = finished.owed;
+        let Owed { source, epoch, ack, gate, bytes } = finished.owed;
         self.metrics.groups_in_flight.dec();
-        let Some(code) = finished.failure else {
-            service::failpoint::hit("shipper-delivered");
-            return ack.settle();
-        };
-        source.break_off(epoch); // At once: what follows in this file must not overtake what is read again.
+        match finished.failure {
+            None => {
+                service::failpoint::hit("shipper-delivered");
+                ack.settle();
+            }
+            Some(code) => {
+                source.break_off(epoch); // At once: what follows in this file must not overtake what is read again.
+                self.failed(&source, code);
+                self.is_changed.notify_one();
+            }
+        }
+        if gate.reported(bytes) {
+            self.is_changed.notify_one();
+        }
+    }
+
+    fn failed(&self, source: &Source, code: RDKafkaErrorCode) {
         match code {
             RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {}
             RDKafkaErrorCode::MessageSizeTooLarge
@@ -85,6 +116,7 @@ impl ClientContext for Context {
             .inc();
         if code == Some(RDKafkaErrorCode::Fatal) {
             self.0.is_broken.store(true, Ordering::Release);
+            self.0.is_changed.notify_one();
         }
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.0.health.set("kafka", Some(reason.to_owned()));
@@ -125,7 +157,7 @@ impl Producer {
         let mut settings = config.client()?;
         settings.set("message.max.bytes", facts.message_bytes_max.to_string());
         let (is_broken, is_doubtful) = (AtomicBool::new(false), AtomicBool::new(false));
-        let reports = Arc::new(Reports { metrics, health, is_broken, is_doubtful });
+        let reports = Arc::new(Reports { metrics, health, is_broken, is_doubtful, is_changed: Notify::new() });
         let client: BaseProducer<Context> = settings.create_with_context(Context(reports.clone()))?;
         let topic = Topic::new(client.client(), &config.kafka.topic)?;
         // An answer makes the client ask for its producer id at once; by itself it would wait half a second. The first
@@ -204,7 +236,15 @@ pub(crate) async fn run(
     };
     let Some(mut producer) = build(&config, facts, &metrics, &health, &stop).await else { return Drained::Some };
     let mut sender = Sender::new(&config, facts, metrics.clone());
-    while let Some(group) = input.recv().await {
+    loop {
+        let group = tokio::select! {
+            group = input.recv() => match group {
+                Some(group) => Some(group),
+                None => break,
+            },
+            () = producer.reports.is_changed.notified() => None,
+            () = until(sender.lanes.due()) => None,
+        };
         if producer.reports.is_broken.load(Ordering::Acquire) {
             tracing::error!("the producer cannot go on and is made anew");
             metrics.rebuilt.inc();
@@ -217,10 +257,36 @@ pub(crate) async fn run(
             sender.adjust(facts, found);
             facts = found;
         }
-        sender.send(&producer, group);
+        match group {
+            Some(group) => sender.send(&producer, group),
+            None => sender.release(&producer),
+        }
     }
-    // Groups that wait in the channel were sent; what they owe is owed until the reports come.
-    if producer.drain(config.drain_timeout).await { Drained::All } else { Drained::Some }
+    if end(sender, producer, config.drain_timeout).await { Drained::All } else { Drained::Some }
+}
+
+/// Hands over what waits, then waits for all reports, at most `patience` in all. True if everything was delivered.
+async fn end(mut sender: Sender, producer: Producer, patience: Duration) -> bool {
+    let deadline = monotonic() + patience;
+    while !sender.lanes.is_empty() && !producer.reports.is_broken.load(Ordering::Acquire) {
+        tokio::select! {
+            () = producer.reports.is_changed.notified() => {}
+            () = until(sender.lanes.due()) => {}
+            () = until(Some(deadline)) => break,
+        }
+        sender.release(&producer);
+    }
+    let is_handed_over = sender.lanes.is_empty();
+    drop(sender); // What still waits is given back.
+    producer.drain(deadline.duration_since(monotonic())).await && is_handed_over
+}
+
+/// Waits for ever if there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Asks until the topic is there. `None` if stopped before.
@@ -272,56 +338,86 @@ struct Sender {
     key_template: crate::key::Template,
     record_bytes_max: usize,
     key: String,
-    spans: Vec<Range<u32>>,
+    lanes: Lanes<Encoded>,
     scratch: Scratch,
     metrics: ShipperMetrics,
 }
 
 impl Sender {
     fn new(config: &ShipperConfig, facts: Facts, metrics: ShipperMetrics) -> Self {
-        let (host, key_template) = (config.name.clone(), config.key.clone());
-        let record_bytes_max = facts.message_bytes_max.saturating_sub(RECORD_FRAME_BYTES);
-        let (key, spans, scratch) = (String::new(), Vec::new(), Scratch::default());
-        Self { host, codec: config.kafka.codec, key_template, record_bytes_max, key, spans, scratch, metrics }
+        let batch_bytes =
+            usize::try_from(config.kafka.batch_bytes.0).unwrap_or(usize::MAX).min(facts.message_bytes_max);
+        let batch_bytes = batch_bytes.saturating_sub(REQUEST_FRAME_BYTES);
+        Self {
+            host: config.name.clone(),
+            codec: config.kafka.codec,
+            key_template: config.key.clone(),
+            record_bytes_max: facts.message_bytes_max.saturating_sub(RECORD_FRAME_BYTES),
+            key: String::new(),
+            lanes: Lanes::new(facts.partitions, batch_bytes, config.kafka.linger),
+            scratch: Scratch::default(),
+            metrics,
+        }
     }
 
     /// Takes over what a second look at the topic found; a limit that did not change yet was too high all the same.
     fn adjust(&mut self, before: Facts, now: Facts) {
         let told = now.message_bytes_max.saturating_sub(RECORD_FRAME_BYTES);
         let shrunk = (self.record_bytes_max as f64 * SHRINK) as usize;
-        self.record_bytes_max = if now == before { shrunk } else { told };
+        self.record_bytes_max = if now.message_bytes_max == before.message_bytes_max { shrunk } else { told };
     }
 
+    /// Encodes `group` and hands it over, now or when its turn has come.
     fn send(&mut self, producer: &Producer, group: Group) {
         if !group.source.is_current(group.epoch) {
             return; // Given back with its Ack: something before it was, and it must not overtake.
         }
-        self.spans.clear();
+        let mut spans = Vec::with_capacity(group.records.len());
         let payloads = match self.codec {
             Codec::Json => {
                 let mut out = Vec::with_capacity(group.buffer.len() + 512 * group.records.len());
-                let counts = encode::json(&group, &self.host, self.record_bytes_max, &mut out, &mut self.spans);
+                let counts = encode::json(&group, &self.host, self.record_bytes_max, &mut out, &mut spans);
                 self.metrics.invalid_utf8.inc_by(counts.invalid_utf8);
                 self.metrics.cut.inc_by(counts.cut);
                 Bytes::from(out)
             }
             Codec::Raw => {
-                let counts = encode::raw(&group, self.record_bytes_max, &mut self.spans);
+                let counts = encode::raw(&group, self.record_bytes_max, &mut spans);
                 self.metrics.cut.inc_by(counts.cut);
                 group.buffer.clone()
             }
         };
         self.key_template.render(&self.host, &group.source, &mut self.key);
-        self.metrics.produced.inc_by(self.spans.len() as u64);
-        self.metrics.produced_bytes.inc_by(self.spans.iter().map(|span| u64::from(span.end - span.start)).sum());
-        self.metrics.groups_in_flight.inc();
-        let owed = Owed { source: group.source, epoch: group.epoch, ack: group.ack };
-        service::failpoint::hit("shipper-before-produce");
-        let key = self.key.as_bytes();
-        if let Some(finished) = ffi::produce(&producer.topic, key, payloads, &self.spans, owed, &mut self.scratch) {
-            producer.reports.finish(finished);
+        let payload_bytes: usize = spans.iter().map(|span| (span.end - span.start) as usize).sum();
+        let bytes = payload_bytes + spans.len() * (self.key.len() + RECORD_BYTES);
+        let lane = crate::key::partition(self.key.as_bytes(), self.lanes.len());
+        let rest = Encoded { key: self.key.as_bytes().into(), payloads, payload_bytes, spans, ack: group.ack };
+        self.lanes.push(lane, Parcel { source: group.source, epoch: group.epoch, bytes, since: monotonic(), rest });
+        self.release_lane(producer, lane);
+    }
+
+    /// Hands over all whose turn has come.
+    fn release(&mut self, producer: &Producer) {
+        for lane in 0..self.lanes.len() {
+            self.release_lane(producer, lane);
         }
-        service::failpoint::hit("shipper-after-produce");
+    }
+
+    fn release_lane(&mut self, producer: &Producer, lane: usize) {
+        let Self { lanes, metrics, scratch, .. } = self;
+        lanes.release(lane, monotonic(), |parcel, gate| {
+            let Parcel { source, epoch, bytes, rest, .. } = parcel;
+            let Encoded { key, payloads, payload_bytes, spans, ack } = rest;
+            metrics.produced.inc_by(spans.len() as u64);
+            metrics.produced_bytes.inc_by(payload_bytes as u64);
+            metrics.groups_in_flight.inc();
+            let owed = Owed { source, epoch, ack, gate: gate.clone(), bytes };
+            service::failpoint::hit("shipper-before-produce");
+            if let Some(finished) = ffi::produce(&producer.topic, &key, payloads, &spans, owed, scratch) {
+                producer.reports.finish(finished);
+            }
+            service::failpoint::hit("shipper-after-produce");
+        });
     }
 }
 

@@ -17,6 +17,7 @@ const RECORD_BYTES_DEFAULT: usize = 1_048_588;
 pub(crate) struct Facts {
     /// `max.message.bytes`: the largest batch, and so the largest record, that the topic takes.
     pub(crate) message_bytes_max: usize,
+    pub(crate) partitions: usize,
 }
 
 /// Asks the cluster, making the topic if the configuration says how.
@@ -27,27 +28,31 @@ pub(crate) async fn inspect(config: &ShipperConfig) -> anyhow::Result<Facts> {
     let mut client = config.client()?;
     client.remove("enable.idempotence"); // Producer settings mean nothing to an admin client.
     let admin: AdminClient<DefaultClientContext> = client.create().context("kafka")?;
-    if !exists(&admin, kafka)? {
-        create(&admin, kafka).await?;
-    }
+    let partitions = match partitions(&admin, kafka)? {
+        Some(partitions) => partitions,
+        None => create(&admin, kafka).await?,
+    };
     let message_bytes_max = message_bytes_max(&admin, kafka).await.unwrap_or(RECORD_BYTES_DEFAULT);
     // Ending an admin client takes a tenth of a second, which the first record need not wait for.
     drop(tokio::task::spawn_blocking(move || drop(admin)));
-    Ok(Facts { message_bytes_max })
+    Ok(Facts { message_bytes_max, partitions })
 }
 
-fn exists(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> anyhow::Result<bool> {
+/// How many partitions the topic has. `None` if it does not exist.
+fn partitions(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> anyhow::Result<Option<usize>> {
     let asked = admin.inner().fetch_metadata(Some(&kafka.topic), ANSWER_TIMEOUT);
     let metadata = asked.with_context(|| format!("no broker answers at {}", kafka.brokers.join(", ")))?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == kafka.topic);
-    match topic.map(|topic| topic.error().map(RDKafkaErrorCode::from)) {
-        Some(None) => Ok(true),
-        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(false),
-        Some(Some(error)) => bail!("topic {:?}: {error}", kafka.topic),
+    let Some(topic) = topic else { return Ok(None) };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(Some(topic.partitions().len())),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+        Some(error) => bail!("topic {:?}: {error}", kafka.topic),
     }
 }
 
-async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> anyhow::Result<()> {
+/// Makes the topic. Returns how many partitions it was to have.
+async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> anyhow::Result<usize> {
     let Some(how) = kafka.create_topic else {
         bail!(
             "topic {:?} does not exist: create it, or set kafka.create_topic: {{partitions: …, replication_factor: …}}",
@@ -61,7 +66,7 @@ async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) 
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
         Some(Err((_, error))) => bail!("topic {:?} cannot be created: {error}", kafka.topic),
     }
-    Ok(())
+    Ok(usize::try_from(how.partitions).unwrap_or(1))
 }
 
 async fn message_bytes_max(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Option<usize> {

@@ -189,6 +189,13 @@ impl Daemon {
         usage(self.pid())
     }
 
+    /// Bytes that it has read of files and peers up to now, from /proc.
+    pub fn read_bytes(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
+        let read = text.lines().find_map(|line| line.strip_prefix("rchar:")).context("no rchar")?;
+        Ok(read.trim().parse()?)
+    }
+
     /// What this life has written to its log.
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();

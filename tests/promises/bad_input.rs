@@ -300,6 +300,61 @@ fn a_line_of_20_megabytes_is_cut_and_counted_and_its_neighbours_stay_whole() {
     scene.check_equations(Some(&agent), Some(&indexer));
 }
 
+/// Bytes of the line without end.
+const GIGABYTE: u64 = 1_000_000_000;
+
+/// What a line without end may cost: four times the longest line, and the readers' own buffers.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+const ROOM_BYTES: u64 = 16_000_000;
+
+#[test]
+fn a_line_of_1_gigabyte_costs_no_more_memory_than_the_longest_line_that_is_kept() {
+    let huge = tempfile::NamedTempFile::new_in(stack::home()).expect("a file");
+    write_x(huge.as_file(), GIGABYTE);
+    for (policy, kept) in [("truncate", 3), ("skip", 2)] {
+        let scene = Scene::shared("gigabyte", 1);
+        let mut start = scene.agent();
+        start.config["inputs"][0]["on_long_line"] = json!(policy);
+        start.config["inputs"][0]["line_bytes_max"] = json!(LINE_BYTES_MAX);
+        let agent = start.spawn().expect("the agent starts");
+        scene.append("app-1.log", b"before\n").expect("the file is written");
+        scene.wait_shipped(1, LIMIT);
+        let before = agent.usage().expect("the agent runs").rss_max;
+        // The same bytes under a name of this scene: nothing is written twice.
+        fs::hard_link(huge.path(), scene.folder.join("logs/app-0.log")).expect("linked");
+        let (_, waited) = wait::wait_for("the whole line read", LIMIT * 2, || {
+            let read = agent.read_bytes().map_err(|error| error.to_string())?;
+            wait::met(read >= GIGABYTE, || format!("{read} bytes read"))
+        });
+        let without_end = agent.usage().expect("the agent runs").rss_max;
+        scene.append("app-0.log", b"\nafter\n").expect("the line ends");
+        scene.wait_shipped(kept, LIMIT * 2);
+        let used = agent.usage().expect("the agent runs");
+        eprintln!(
+            "figures bad input: 1 GB line, {policy}: read in {waited:?}, RSS {before} bytes before, at most \
+             {without_end} without its end, {} with it",
+            used.rss_max
+        );
+        let allowed = before + 4 * LINE_BYTES_MAX + ROOM_BYTES;
+        assert!(used.rss_max <= allowed, "{policy}: {} bytes, {allowed} allowed", used.rss_max);
+        scene.check_equations(Some(&agent), None);
+        drop(agent);
+        huge.as_file().set_len(GIGABYTE).expect("its end is cut off again");
+    }
+}
+
+/// Writes `bytes` bytes of one kind.
+fn write_x(mut file: &fs::File, bytes: u64) {
+    use std::io::Write as _;
+    let chunk = vec![b'x'; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let now = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        file.write_all(&chunk[..now]).expect("there is room");
+        left -= now as u64;
+    }
+}
+
 #[test]
 fn a_conflicting_field_is_a_dead_letter_with_its_cause_and_its_neighbours_are_indexed() {
     let shared = stack::shared();

@@ -1,5 +1,6 @@
 //! What was flushed is read back, whatever happens to the files in between.
 
+mod many;
 pub(super) mod power;
 
 use super::*;
@@ -14,6 +15,26 @@ fn saved(n: u64, offset: u64) -> Saved {
         progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
         cuts: Vec::new(),
         cursor: None,
+        is_truncated: false,
+    }
+}
+
+/// Entries appended to the newest generation.
+pub(crate) fn entries_in(folder: &Path) -> usize {
+    let newest = generations(folder).expect("listed").into_iter().max().expect("one");
+    let (lines, damage) = decode(&fs::read(path_of(folder, newest)).expect("readable"));
+    assert_eq!(damage, None);
+    lines.len()
+}
+
+/// Lets everything that this thread's store does to its folder fail, or no longer.
+pub(crate) fn fail_from_now_on(fails: bool) {
+    power::watch_anew(fails.then_some(0), true);
+}
+
+impl Store {
+    fn write(&mut self, puts: &[Saved], forgets: &[Key]) -> io::Result<()> {
+        self.write_shared(puts.iter().cloned().map(Arc::new), forgets)
     }
 }
 
@@ -38,6 +59,54 @@ fn what_was_flushed_is_read_back() {
     let (_store, loaded) = Store::open(folder.path()).expect("opens again");
     assert!(!loaded.first_start && loaded.damage.is_empty());
     assert_eq!(loaded.files.values().collect::<Vec<_>>(), [&saved(1, 11)]);
+}
+
+/// The process ends without a word: nothing is flushed, nothing is dropped.
+#[test]
+fn what_was_written_outlives_the_process_without_a_flush() {
+    let folder = folder();
+    let (mut store, _) = Store::open(folder.path()).expect("opens");
+    store.flush(&[saved(1, 10), saved(2, 20)], &[]).expect("flushes");
+    power::watch_anew(None, false);
+    for offset in 11..=15 {
+        store.write(&[saved(1, offset)], &[]).expect("writes");
+        assert_eq!(offsets(folder.path()), [(1, offset), (2, 20)]);
+        assert!(!store.is_durable());
+    }
+    store.write(&[], &[saved(2, 0).key()]).expect("writes");
+    assert_eq!(offsets(folder.path()), [(1, 15)]);
+    assert_eq!(power::syncs(), 0, "a write does not wait for the disk");
+    store.flush(&[], &[]).expect("flushes");
+    assert!(store.is_durable() && power::syncs() == 1, "a flush without news makes durable what was written");
+    store.flush(&[], &[]).expect("flushes");
+    assert_eq!(power::syncs(), 1, "there was nothing to make durable");
+}
+
+#[test]
+fn a_write_that_failed_is_made_good_by_the_next_flush_and_not_before() {
+    let folder = folder();
+    let (mut store, _) = Store::open(folder.path()).expect("opens");
+    store.log = File::open("/dev/full").expect("the full device"); // Read only: the write fails.
+    assert!(store.write(&[saved(1, 10)], &[]).is_err());
+    assert!(store.is_torn() && !store.is_durable());
+    store.write(&[saved(1, 11)], &[]).expect("only remembered: behind a torn entry nothing would be read");
+    assert_eq!(offsets(folder.path()), []);
+    store.flush(&[], &[]).expect("a new generation is made");
+    assert_eq!(offsets(folder.path()), [(1, 11)]);
+    assert!(store.is_durable());
+}
+
+/// A write waits for nothing, so it must not be what makes a generation.
+#[test]
+fn writes_alone_are_never_compacted() {
+    let folder = folder();
+    let (mut store, _) = Store::open(folder.path()).expect("opens");
+    let generation = store.generation;
+    store.appended = COMPACT_ENTRIES_MIN + 1; // So many writes later.
+    store.write(&[saved(1, 10)], &[]).expect("writes");
+    assert_eq!(store.generation, generation);
+    store.flush(&[], &[]).expect("flushes");
+    assert_eq!((store.generation, offsets(folder.path())), (generation + 1, vec![(1, 10)]));
 }
 
 #[test]
@@ -196,7 +265,11 @@ impl Real {
             for step in 1..=4 {
                 let offset = start * 1_000 + step * 10;
                 let puts: Vec<_> = (1..=7).filter(|n| (n + step) % 2 == 0).map(|n| saved(n, offset + n)).collect();
-                store.flush(&puts, &[saved(7, 0).key()]).expect("flushes");
+                if step == 3 {
+                    store.write(&puts, &[saved(7, 0).key()]).expect("writes");
+                } else {
+                    store.flush(&puts, &[saved(7, 0).key()]).expect("flushes");
+                }
                 puts.iter().for_each(|put| flushed.entry(put.key()).or_default().push(put.progress.offset));
             }
         }

@@ -49,7 +49,8 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn new(touched: Touched, signals: Arc<Signals>) -> Self {
+    /// Nothing is watched if `is_watched` is false.
+    pub(super) fn new(is_watched: bool, touched: Touched, signals: Arc<Signals>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
             Ok(event) if event.need_rescan() => signals.rescan.notify_one(),
             Ok(event) => match event.kind {
@@ -68,7 +69,7 @@ impl Watches {
             tracing::warn!(%error, "no change notifications, files are looked at every scan_interval");
         }
         Self {
-            watcher: watcher.ok(),
+            watcher: watcher.ok().filter(|_| is_watched),
             folders: BTreeSet::new(),
             unwatched: HashMap::new(),
             is_refused: false,

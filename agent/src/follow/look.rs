@@ -22,6 +22,12 @@ impl Follow {
         }
     }
 
+    /// True if what is open is to be finished: nothing came for it in all its time, as of a look at `now`, or nothing more is
+    /// read.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now) || (self.is_read_out() && self.has_open())
+    }
+
     /// Where a cut by time falls.
     pub(crate) fn cut_offset(&self) -> u64 {
         match &self.way {
@@ -30,13 +36,18 @@ impl Follow {
         }
     }
 
-    /// Finishes what is open: its time is up, or the file is gone.
+    /// Finishes what is open: its time is up.
     pub(crate) fn flush(&mut self) -> Option<Lines> {
+        let lines = self.flush_last()?;
+        Some(self.anchored(lines))
+    }
+
+    /// Finishes what is open of a file that is gone: there is no content left that an anchor could be of.
+    pub(crate) fn flush_last(&mut self) -> Option<Lines> {
         let Way::Assembled(assembly) = &mut self.way else { return None };
         let mut events = Events::default();
         assembly.flush(&mut events);
-        let lines = assembly.hand_out(events, self.offset)?;
-        Some(self.anchored(lines))
+        assembly.hand_out(events, self.offset)
     }
 
     /// Other rules for lines, from the next event on.
@@ -83,6 +94,7 @@ impl Follow {
         if size < self.offset {
             return Ok(Look::End);
         }
+        self.reached = size;
         self.tell_way(size)?;
         let file = self.file()?;
         if matches!(self.way, Way::Assembled(_)) {

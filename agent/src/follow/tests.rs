@@ -171,3 +171,15 @@ fn a_file_at_rest_is_small() {
     follow.rest();
     assert!(matches!(follow.way, Way::Untold), "nothing is open: its parsers are let go");
 }
+
+#[test]
+fn what_is_to_be_read_again_waits_for_a_turn() {
+    let mut log = Log::new(b"one\ntwo\n");
+    assert_eq!(log.lines().len(), 2);
+    log.follow.seen.size = 8;
+    log.follow.read_out_at = 8;
+    assert_eq!(log.follow.waiting(), 0);
+    let start = Progress { offset: 0, anchor: Anchor::default() };
+    assert!(log.follow.rewind(&start, 1).expect("readable"));
+    assert_eq!(log.follow.waiting(), 8, "it was given back");
+}

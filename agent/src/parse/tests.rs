@@ -4,6 +4,7 @@ use std::time::Duration;
 mod cases;
 mod container;
 mod exceptions;
+mod flush;
 mod multiline;
 mod ndjson;
 mod restart;

@@ -1,16 +1,17 @@
 //! Listings → followed files: what is new is followed, what has grown is queued, what is gone is let go.
 
 use super::claim::Claim;
+use super::search::{find_again, home_of};
 use super::{BUSY, Tail, enqueue};
+use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
-use crate::discover::{Listing, Seen, find_inode};
-use crate::follow::{Follow, Opened, Place, open};
-use crate::identity::Inode;
+use crate::discover::{Listing, Seen};
+use crate::follow::{Follow, Links, Opened, Place, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ impl Tail {
         if self.claims_left > 0 {
             self.claims_left -= 1;
             self.claim_renamed().await;
+            self.oldest_first();
         }
         self.look_after_unlisted().await;
         self.look_after_idle().await;
@@ -97,6 +99,7 @@ impl Tail {
         let at = Place { input: seen.input, path: seen.path.as_path().into(), recipe: input.recipe.clone() };
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
+        follow.home = home_of(&follow, input.links);
         let size = follow.stat()?.0;
         // An earlier life of the agent may have read it, even if it turns up only now.
         if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
@@ -114,6 +117,9 @@ impl Tail {
             Some(Claim::Continues(key)) => self.resume(&mut follow, key, size).await?,
             None if is_start || is_old => self.start_at_end(&mut follow, size).await?,
             None => self.metrics.incarnations.with_label_values(&["new"]).inc(),
+        }
+        if let Some(before) = &follow.replaces {
+            self.unclaimed.remove(&before.key());
         }
         self.by_inode.insert(place, follow.stream);
         self.note_birth(&mut follow);
@@ -177,13 +183,14 @@ impl Tail {
     async fn look_after_unlisted(&mut self) {
         let (mut vanished, mut retired, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
-            if !file.is_open() && !find_again(file) {
+            if !file.is_open() && !find_again(file, self.inputs[file.input].links) {
                 vanished.push(file.stream);
                 continue;
             }
             let Ok((size, names)) = file.stat() else { continue };
             // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
-            if size != file.offset || names == 0 {
+            let is_wanted = if file.is_read_out() { file.has_open() } else { size != file.offset || names == 0 };
+            if is_wanted {
                 enqueue(file, &mut self.ready);
             }
             if names == 0 {
@@ -204,8 +211,9 @@ impl Tail {
 
     /// A closed file is gone: what was not yet read of it is lost.
     async fn vanished(&mut self, stream: StreamId) {
+        self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
-        let lost = file.seen.size.saturating_sub(file.offset);
+        let lost = file.unread();
         if lost > 0 {
             tracing::error!(path = %file.path.display(), offset = file.offset, lost, "deleted before it was read; these bytes are lost");
             self.metrics.lost_bytes.with_label_values(&["deleted"]).inc_by(lost);
@@ -246,28 +254,34 @@ impl Tail {
         }
     }
 
-    /// `delete_after`: removes the file if it is still exactly what was acknowledged.
+    /// `delete_after`: removes the name that was found, if the file is still exactly what was acknowledged. Of a symbolic link
+    /// that is the link: what it leads to belongs to somebody else.
     async fn remove(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get(&stream) else { return };
+        let Some(file) = self.files.get_mut(&stream) else { return };
         let path = file.path.clone();
-        let same = open(&path, crate::follow::Links::Refused)
-            .and_then(|(found, inode)| Ok(inode == file.inode && found.metadata()?.len() == file.offset));
-        match same {
-            Ok(true) => {}
-            Ok(false) => return,
+        let names_left = match names_of(file, self.inputs[file.input].links) {
+            Ok(Some(names)) => names - 1,
+            Ok(None) => return, // It has changed.
             Err(error) => return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again"),
-        }
+        };
         if let Err(error) = std::fs::remove_file(&path) {
             return tracing::warn!(path = %path.display(), %error, "cannot be removed, tried again at the next scan");
         }
-        tracing::info!(path = %path.display(), bytes = file.offset, "acknowledged to its end, removed");
+        tracing::info!(path = %path.display(), bytes = file.offset, names_left, "acknowledged to its end, removed");
         self.metrics.removed.inc();
-        self.let_go(stream, "deleted").await;
+        if names_left > 0 {
+            file.is_listed = false; // It is followed as long as it is there, so that it is not taken for a new one.
+        } else {
+            self.let_go(stream, "deleted").await;
+        }
     }
 
     /// `clean_inactive`: the entry goes; the file is remembered in this life only, and read on if it grows.
     async fn forget_inactive(&mut self, stream: StreamId) {
         let Some(file) = self.files.get_mut(&stream) else { return };
+        if let Some(before) = file.replaces.take() {
+            self.control.send(Control::Forget(before.key())).await.ok(); // Closed only when the agent ends.
+        }
         if file.source.take().is_some() {
             file.seq = 0; // If it grows, it is opened in the ledger again.
             tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
@@ -288,6 +302,9 @@ impl Tail {
             let leave = Control::Leave { stream, end: file.handed_to(), reason };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
+        if let Some(before) = file.replaces.filter(|_| !is_kept) {
+            self.control.send(Control::Forget(before.key())).await.ok(); // The same.
+        }
     }
 
     /// At the end of a deleted file nothing more will come.
@@ -307,11 +324,10 @@ impl Tail {
         self.let_go(stream, "deleted").await;
     }
 
-    /// Ships what is open of a file that is gone: it cannot be read again, so the cut need not be recorded.
-    async fn finish_open(&mut self, stream: StreamId) {
-        let Some(file) = self.files.get_mut(&stream) else { return };
-        if let Some(lines) = file.flush() {
-            self.ship(stream, lines).await; // None: the later stages have ended.
+    /// Closes a file that was truncated and cannot be read now: whenever it is opened again, that is seen again.
+    fn close_again(&mut self, stream: StreamId) {
+        if self.files.get_mut(&stream).is_some_and(|file| file.close()) {
+            self.handles.closed(stream);
         }
     }
 
@@ -319,17 +335,22 @@ impl Tail {
     pub(super) async fn truncated(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
         self.streams += 1;
-        let next = match file.reopened(StreamId(self.streams), monotonic()) {
+        let mut next = match file.reopened(StreamId(self.streams), monotonic()) {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), %error, "truncated, cannot be read from start yet");
-                return;
+                return self.close_again(stream);
             }
         };
         self.finish_open(stream).await;
+        let Some(file) = self.files.get_mut(&stream) else { return };
+        let before = file.replaces.take();
         let Some(file) = self.files.get(&stream) else { return };
-        // What the last listing showed behind the offset was never read.
-        let lost = file.seen.size.saturating_sub(file.offset);
+        next.replaces = match &file.source {
+            Some(source) => Some(Box::new(Saved { is_truncated: true, ..self.saved(file, source.incarnation) })),
+            None => before, // A life without a complete line made no ids.
+        };
+        let lost = file.unread();
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");
         if lost > 0 {
             self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);
@@ -344,30 +365,15 @@ impl Tail {
     }
 }
 
-/// A closed file that no listing shows: true if it is still in its folder, under whatever name, or if that cannot be told.
-fn find_again(file: &mut Follow) -> bool {
-    // Most have kept their name: no need to look through the folder.
-    if let Ok(found) = std::fs::symlink_metadata(&file.path)
-        && Inode::of(&found) == file.inode
-    {
-        file.seen = crate::follow::Sighting::of(&found);
-        return true;
+/// How many names a file has, the links that led to it among them; `None` if it is no longer what was read.
+fn names_of(file: &Follow, links: Links) -> io::Result<Option<u64>> {
+    let (found, inode) = open(&file.path, links)?;
+    let found = found.metadata()?;
+    if inode != file.inode || found.len() != file.offset {
+        return Ok(None);
     }
-    let folder = file.path.parent().unwrap_or(Path::new("/"));
-    match find_inode(folder, &file.inode) {
-        Ok(Some(path)) => {
-            if let Ok(found) = std::fs::symlink_metadata(&path) {
-                file.seen = crate::follow::Sighting::of(&found);
-            }
-            file.path = path.into();
-            true
-        }
-        Ok(None) => false,
-        Err(error) => {
-            tracing::warn!(path = %file.path.display(), %error, "cannot look for this file, its offset is kept");
-            true
-        }
-    }
+    let is_link = std::fs::symlink_metadata(&file.path)?.is_symlink();
+    Ok(Some(found.nlink() + u64::from(is_link)))
 }
 
 fn age(seen: &Seen) -> Duration {

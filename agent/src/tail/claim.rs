@@ -1,11 +1,13 @@
 //! After a start: which entry of the checkpoint does a file continue?
 
 use super::Tail;
+use super::search::find;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
-use crate::discover::{Seen, find_inode};
+use crate::discover::Seen;
 use crate::follow::{Follow, Sighting, open};
 use crate::identity::{Inode, Likeness, compare, incarnation};
+use event::StreamId;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,21 +24,23 @@ impl Tail {
     /// Finds the entry of the checkpoint that this file continues, or that its inode belonged to.
     pub(super) fn claim(&self, follow: &Follow) -> io::Result<Option<Claim>> {
         let id = &self.inputs[follow.input].id;
-        let mut stale = None;
+        let mut stale: Option<&Saved> = None;
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
             match self.likeness(follow.file()?, follow.input, saved)? {
                 Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
-                Likeness::Other => stale = Some(Claim::Replaces(saved.key())),
+                // Of several lives the last one counts: its generation is the highest.
+                Likeness::Other => stale = stale.filter(|other| other.generation > saved.generation).or(Some(saved)),
             }
         }
-        if stale.is_some() {
-            return Ok(stale);
+        if let Some(stale) = stale {
+            return Ok(Some(Claim::Replaces(stale.key())));
         }
         // Copied, or moved to another file system: only with a whole kilobyte of proof, and only if the original is gone.
-        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.progress.offset >= 1024) {
-            let folder = Path::new(&*saved.path).parent().unwrap_or(Path::new("/"));
+        let may_be_copied = |saved: &&Saved| saved.input == *id && saved.progress.offset >= 1024 && !saved.is_truncated;
+        for saved in self.unclaimed.values().filter(may_be_copied) {
+            let links = self.inputs[follow.input].links;
             if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
-                && find_inode(folder, &saved.inode)?.is_none()
+                && find(Path::new(&*saved.path), None, &saved.inode, links)?.is_none()
             {
                 return Ok(Some(Claim::Continues(saved.key())));
             }
@@ -47,6 +51,9 @@ impl Tail {
     /// How `file` relates to an entry. Of a file whose first lines nothing acknowledged yet no content is remembered but
     /// what its incarnation was made of: those lines may be stored already, so it must not get another.
     fn likeness(&self, file: &File, input: usize, saved: &Saved) -> io::Result<Likeness> {
+        if saved.is_truncated {
+            return Ok(Likeness::Other);
+        }
         if saved.progress.offset > 0 {
             return compare(file, saved.progress.offset, &saved.progress.anchor);
         }
@@ -76,13 +83,25 @@ impl Tail {
 
     /// The file has the entry's inode, but not its content: another life, read from its start.
     pub(super) async fn replace(&mut self, follow: &mut Follow, key: Key, size: u64) {
-        let Some(saved) = self.unclaimed.remove(&key) else { return };
+        let Some(saved) = self.unclaimed.get_mut(&key) else { return };
         let is_same_life = saved.inode.birth_ns == follow.inode.birth_ns;
         follow.generation = if is_same_life { saved.generation + 1 } else { 0 };
         let lost = saved.progress.offset.saturating_sub(size);
-        tracing::warn!(path = %follow.path.display(), offset = saved.progress.offset, size, lost,
-            "file was truncated or its inode reused while the agent was down, reading from start");
-        self.control.send(Control::Forget(key)).await.ok(); // Closed only when the agent ends.
+        if !saved.is_truncated {
+            tracing::warn!(path = %follow.path.display(), offset = saved.progress.offset, size, lost,
+                "file was truncated or its inode reused while the agent was down, reading from start");
+        }
+        let told = if is_same_life {
+            // The generation is remembered until the new life has an entry of its own. Should the file not be adopted
+            // after all, the next listing finds the same.
+            saved.is_truncated = true;
+            follow.replaces = Some(Box::new(saved.clone()));
+            Control::Keep(saved.clone())
+        } else {
+            self.unclaimed.remove(&key);
+            Control::Forget(key)
+        };
+        self.control.send(told).await.ok(); // Closed only when the agent ends.
         let reason = if is_same_life { "truncated" } else { "inode_reused" };
         self.metrics.incarnations.with_label_values(&[reason]).inc();
     }
@@ -104,10 +123,10 @@ impl Tail {
         let unclaimed: Vec<_> = self.unclaimed.values().cloned().collect();
         for saved in unclaimed {
             let Some(input) = self.inputs.iter().position(|input| input.id == saved.input) else { continue };
-            let folder = Path::new(&*saved.path).parent().unwrap_or(Path::new("/"));
-            match find_inode(folder, &saved.inode) {
+            let links = self.inputs[input].links;
+            match find(Path::new(&*saved.path), None, &saved.inode, links) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
-                Ok(None) if self.claims_left > 0 => {}
+                Ok(None) if self.claims_left > 0 || !self.inputs[input].clean_removed => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());
@@ -118,6 +137,12 @@ impl Tail {
                 }
             }
         }
+    }
+
+    /// After a start: of the generations of a log the oldest is read first, as it would have been without the stop.
+    pub(super) fn oldest_first(&mut self) {
+        let changed = |stream: &StreamId| self.files.get(stream).map(|file| file.seen.modified_ns);
+        self.ready.sort_by_key(changed);
     }
 
     async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {

@@ -54,6 +54,11 @@ impl Ready {
         self.waiting == 0
     }
 
+    /// Lines up anew those that wait, the least `key` first.
+    pub(super) fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&StreamId) -> K) {
+        self.line.make_contiguous().sort_by_key(key);
+    }
+
     fn urgent_one(&mut self) -> Option<StreamId> {
         self.had_urgent = self.is_backlogged && !self.had_urgent;
         let (_, stream) = self.had_urgent.then(|| self.urgent.pop_first())??;

@@ -19,6 +19,9 @@ impl Tail {
             let Some(&place) = places.get(&self.inputs[file.input].shared.id) else { continue };
             file.input = place;
             file.use_recipe(inputs[place].recipe.clone());
+            // As far as it reaches now: a file that goes on growing would never end.
+            let end = || file.stat().map_or(file.seen.size, |(size, _)| size);
+            file.ends_at = inputs[place].is_retired.then(|| file.ends_at.unwrap_or_else(end));
             if let Some(source) = &file.source {
                 source.set_input(inputs[place].shared.clone());
             }
@@ -39,6 +42,9 @@ impl Tail {
         self.board.take_down(stream);
         self.deadlines.gone(stream, file.series);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        if let Some(before) = &file.replaces {
+            self.unclaimed.insert(before.key(), (**before).clone());
+        }
         if let Some(source) = &file.source {
             let saved = self.saved(&file, source.incarnation);
             self.unclaimed.insert(saved.key(), saved);

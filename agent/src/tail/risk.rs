@@ -52,7 +52,7 @@ impl Tail {
     pub(super) fn look_after_backlogs(&mut self) {
         let (now, mut at_risk) = (wall_ms(), 0);
         for file in self.files.values_mut() {
-            let unread = file.unread();
+            let unread = file.waiting();
             if unread == 0 {
                 if file.backlog.take().is_some_and(|backlog| backlog.is_warned) {
                     file.card.risk(None);

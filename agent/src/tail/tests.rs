@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 mod deadlines;
 mod nasty;
+mod old;
+mod seen;
 
 /// Longest wait for lines that should be there at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +30,7 @@ struct Bench {
     groups: Receiver<Group>,
     metrics: AgentMetrics,
     board: Board,
+    touched: Touched,
     _kept: (Receiver<Control>, UnboundedReceiver<Entry>, UnboundedSender<Rewind>, Trigger),
     task: tokio::task::JoinHandle<()>,
 }
@@ -77,9 +80,10 @@ impl Bench {
         let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
         let (output, groups) = mpsc::channel(1);
         let (trigger, stop) = Stop::new();
+        let touched = Touched::default();
         let wires = Wires {
             listings: listings_rx,
-            touched: Touched::default(),
+            touched: touched.clone(),
             rewinds,
             control,
             ledger,
@@ -89,7 +93,8 @@ impl Bench {
         let known = Known { first_start: files.is_empty(), files };
         let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics.clone(), board.clone(), stop));
-        Self { folder, inputs, listings, groups, metrics, board, _kept: (told_rx, entries, rewinds_tx, trigger), task }
+        let _kept = (told_rx, entries, rewinds_tx, trigger);
+        Self { folder, inputs, listings, groups, metrics, board, touched, _kept, task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -103,7 +108,8 @@ impl Bench {
 
     /// Adds the next group to the lines of its stream.
     async fn next(&mut self, lines: &mut BTreeMap<StreamId, Vec<String>>) {
-        let group = self.groups.recv().await.expect("the stage runs");
+        let group = tokio::time::timeout(PATIENCE, self.groups.recv()).await.expect("a group in time");
+        let group = group.expect("the stage runs");
         let texts = group.records.iter().map(|record| String::from_utf8_lossy(group.bytes_of(record)).into_owned());
         lines.entry(group.source.stream).or_default().extend(texts);
         group.ack.settle();
@@ -279,6 +285,7 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
         progress,
         cuts: vec![],
         cursor: None,
+        is_truncated: false,
     };
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.

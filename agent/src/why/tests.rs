@@ -48,6 +48,7 @@ impl Scene {
             progress,
             cuts: vec![],
             cursor: None,
+            is_truncated: false,
         };
         self.entries.push(StateEntry { saved });
         self

@@ -1,6 +1,8 @@
 //! A whole agent over a folder of the test's own, whose output the test reads.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod streams;
+
 use agent::{Agent, AgentConfig, AgentMetrics, Board, InputConfig, inputs};
 use event::Group;
 use service::clock::wall_ms;
@@ -33,15 +35,21 @@ pub fn checked(folder: &Path, yaml: &str) -> Vec<agent::CheckedInput> {
     inputs(&configs).expect("valid")
 }
 
+pub fn config(folder: &Path, yaml: &str) -> AgentConfig {
+    let (name, state_dir, inputs) = ("web-01".into(), folder.join("state"), checked(folder, yaml));
+    AgentConfig { name, state_dir, memory: 1 << 20, inputs, drain_timeout: PATIENCE }
+}
+
 pub fn start(folder: &Path, yaml: &str) -> Running {
-    let state_dir = folder.join("state");
-    let config = AgentConfig {
-        name: "web-01".into(),
-        state_dir,
-        memory: 1 << 20,
-        inputs: checked(folder, yaml),
-        drain_timeout: PATIENCE,
-    };
+    run(config(folder, yaml))
+}
+
+/// The same, with the longest time for what is read after a stop.
+pub fn start_to_drain(folder: &Path, yaml: &str, drain_timeout: Duration) -> Running {
+    run(AgentConfig { drain_timeout, ..config(folder, yaml) })
+}
+
+pub fn run(config: AgentConfig) -> Running {
     let (output, groups) = mpsc::channel(1);
     let (trigger, stop) = Stop::new();
     let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
@@ -72,13 +80,18 @@ impl Running {
 
     /// Waits until `holds` of the board; says what stands there if it never does.
     pub async fn until(&self, what: &str, holds: impl Fn(&[agent::Shown]) -> bool) {
+        self.met(what, || holds(&self.board.files(None))).await;
+    }
+
+    /// Waits until `holds`; says what stands on the board if it never does.
+    pub async fn met(&self, what: &str, holds: impl Fn() -> bool) {
         let looks = async {
-            while !holds(&self.board.files(None)) {
+            while !holds() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let reached = tokio::time::timeout(PATIENCE, looks).await;
-        assert!(reached.is_ok(), "{what}: {:#?}", self.board.files(None));
+        assert!(reached.is_ok(), "{what}: {:#?} {:#?}", self.board.files(None), self.board.inputs());
     }
 
     /// Stops it, acknowledging what still comes; returns those lines.
@@ -91,6 +104,22 @@ impl Running {
     }
 }
 
+/// What the checkpoint remembers, in the order of the paths.
+pub fn entries(folder: &Path) -> Vec<agent::StateEntry> {
+    agent::read_state(&folder.join("state")).expect("readable").entries
+}
+
+/// Waits until `holds` of the checkpoint; says what stands there if it never does.
+pub async fn until_remembered(folder: &Path, what: &str, holds: impl Fn(&[agent::StateEntry]) -> bool) {
+    let looks = async {
+        while !holds(&entries(folder)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENCE, looks).await;
+    assert!(reached.is_ok(), "{what}: {:#?}", entries(folder));
+}
+
 pub fn append(path: &Path, text: &str) {
     let mut file = File::options().create(true).append(true).open(path).expect("opens");
     file.write_all(text.as_bytes()).expect("written");
@@ -98,6 +127,11 @@ pub fn append(path: &Path, text: &str) {
 
 pub fn one(name: &str, lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     BTreeMap::from([(name.to_owned(), lines.iter().map(ToString::to_string).collect())])
+}
+
+/// Several files and their lines.
+pub fn all(files: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+    files.iter().flat_map(|(name, lines)| one(name, lines)).collect()
 }
 
 /// Sets the time of the last change to `ago` before now.
@@ -111,4 +145,11 @@ pub fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("a.log");
     (folder, log)
+}
+
+/// The offsets that the checkpoint remembers, by file name.
+pub fn remembered(folder: &Path) -> BTreeMap<String, u64> {
+    let state = agent::read_state(&folder.join("state")).expect("readable");
+    let name = |path: &str| Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
+    state.entries.iter().map(|entry| (name(entry.path()), entry.offset())).collect()
 }

@@ -5,7 +5,7 @@ use crate::id::Incarnation;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// How urgent an input's records are under a rate plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -46,8 +46,7 @@ pub struct Source {
     input: RwLock<Arc<Input>>,
     /// Path under which the file was found, as shipped in `log.file.path`.
     pub path: Arc<str>,
-    /// What is known of the file itself, as JSON members without braces, empty if there is nothing.
-    pub fields: String,
+    fields: OnceLock<Box<str>>,
     /// The file's life.
     pub incarnation: Incarnation,
     /// Epochs below this one are broken off: a span was given back, and what followed it must not overtake it.
@@ -57,13 +56,19 @@ pub struct Source {
 impl Source {
     /// A source whose current epoch is `epoch`.
     pub fn new(stream: StreamId, input: Arc<Input>, path: Arc<str>, incarnation: Incarnation, epoch: u32) -> Self {
-        let (fields, input, epoch) = (String::new(), RwLock::new(input), AtomicU32::new(epoch));
+        let (fields, input, epoch) = (OnceLock::new(), RwLock::new(input), AtomicU32::new(epoch));
         Self { stream, input, path, fields, incarnation, epoch }
     }
 
-    /// The same with [`fields`](Self::fields): of the names `container`, `kubernetes` and `orchestrator`, which no input has.
-    pub fn with_fields(self, fields: String) -> Self {
-        Self { fields, ..self }
+    /// What is known of the file itself, as JSON members without braces, empty if there is nothing.
+    pub fn fields(&self) -> &str {
+        self.fields.get().map_or("", |fields| &**fields)
+    }
+
+    /// Sets [`fields`](Self::fields), of the names `container`, `kubernetes` and `orchestrator`, which no input has. Once,
+    /// before the first group.
+    pub fn set_fields(&self, fields: String) {
+        self.fields.set(fields.into()).ok();
     }
 
     /// What its records share now. Asked once a group.

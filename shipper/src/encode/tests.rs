@@ -192,8 +192,7 @@ proptest::proptest! {
 #[test]
 fn what_is_known_of_the_file_stands_in_each_of_its_records() {
     let mut group = group(&[b"one", b"two"], Input { fields: r#""fields":{"a":1}"#.into(), ..Input::default() });
-    let source = std::sync::Arc::get_mut(&mut group.source).expect("nobody else has it");
-    source.fields = r#""kubernetes":{"namespace":"shop"}"#.into();
+    group.source.set_fields(r#""kubernetes":{"namespace":"shop"}"#.into());
     let fields =
         Extra { fields: r#"{"kubernetes":{"namespace":"other","labels":{"a":"b"}}}"#.into(), ..Extra::default() };
     group.records[1].extra = Some(Box::new(fields));

@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use service::metrics::Registry;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-const FACTS: Facts = Facts { message_bytes_max: 1_048_588 };
+const FACTS: Facts = Facts { message_bytes_max: 1_048_588, partitions: 1 };
 const LINES: &[u8] = b"one\ntwo\n";
 
 struct Bench {
@@ -20,7 +20,8 @@ struct Bench {
 impl Bench {
     fn start(brokers: &str) -> Self {
         let kafka: KafkaConfig =
-            service::load::parse_config("agent.yaml".as_ref(), &format!("{{brokers: ['{brokers}']}}")).expect("valid");
+            service::load::parse_config("agent.yaml".as_ref(), &format!("{{brokers: ['{brokers}'], linger: 0s}}"))
+                .expect("valid");
         let config = ShipperConfig::new("web-01", kafka, Duration::from_secs(10)).expect("valid");
         let metrics = ShipperMetrics::new(&Registry::default());
         let producer = Producer::new(&config, FACTS, metrics.clone(), Health::new()).expect("librdkafka starts");
@@ -90,4 +91,31 @@ async fn the_end_waits_for_the_reports_of_what_is_in_flight() {
     assert!(bench.producer.drain(Duration::from_secs(20)).await, "everything is delivered");
     assert!(matches!(entries.try_recv(), Ok(Entry::Settled(_))));
     assert!(bench.source.is_current(0));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_request_is_delivered_in_the_end() {
+    let mock = MockCluster::new(1).expect("the mock starts");
+    mock.create_topic("logs", 1, 1).expect("a topic");
+    mock.broker_round_trip_time(1, Duration::from_millis(200)).expect("a slow broker");
+    let mut bench = Bench::start(&mock.bootstrap_servers());
+    bench.sender.lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
+    let mut entries = [bench.send(), bench.send(), bench.send()];
+    assert_eq!(bench.metrics.groups_in_flight.get(), 1, "librdkafka would spin with more");
+    assert!(end(bench.sender, bench.producer, Duration::from_secs(20)).await, "everything is delivered");
+    for entries in &mut entries {
+        assert!(matches!(entries.try_recv(), Ok(Entry::Settled(_))));
+    }
+}
+
+#[tokio::test]
+async fn what_still_waits_when_patience_ends_is_given_back() {
+    let mut bench = Bench::start(NOBODY);
+    bench.sender.lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
+    let mut entries = [bench.send(), bench.send()];
+    assert_eq!(bench.metrics.groups_in_flight.get(), 1);
+    assert!(!end(bench.sender, bench.producer, Duration::from_millis(20)).await, "not everything was delivered");
+    for entries in &mut entries {
+        assert!(matches!(entries.try_recv(), Ok(Entry::Returned(_))));
+    }
 }
