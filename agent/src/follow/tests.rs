@@ -183,3 +183,12 @@ fn what_is_to_be_read_again_waits_for_a_turn() {
     assert!(log.follow.rewind(&start, 1).expect("readable"));
     assert_eq!(log.follow.waiting(), 8, "it was given back");
 }
+
+#[test]
+fn behind_the_end_of_an_input_that_is_gone_nothing_waits() {
+    let mut log = Log::new(b"one\ntwo\n");
+    log.follow.seen.size = 8;
+    assert_eq!(log.follow.waiting(), 8);
+    log.follow.ends_at = Some(0);
+    assert_eq!(log.follow.waiting(), 0);
+}
