@@ -1,7 +1,9 @@
 //! Promise: whatever a search node or a broker answers, every line ends as one document or one counted dead letter.
 
 use rdkafka::types::RDKafkaRespErr as Code;
+use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use tests::audit::{self, Copy};
 use tests::daemon::Half;
@@ -171,4 +173,44 @@ fn produce_errors_neither_lose_nor_reorder_a_line() {
     // The mock does not remove repeats as a broker's idempotence does, so only loss and order are judged.
     assert!(report.missing.is_empty() && report.is_sound() && report.inverted.is_empty(), "{report}");
     drop(shared);
+}
+
+/// An address at which nobody answers: connections to it are neither made nor refused, as behind a firewall that drops SYN.
+struct Hole {
+    address: SocketAddr,
+    _held: (Socket, Vec<TcpStream>),
+}
+
+impl Hole {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+        listener.listen(0).expect("listens");
+        let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("bound");
+        let mut held = Vec::new();
+        // Its queue is soon full; then the kernel drops what comes.
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            held.push(stream);
+        }
+        Self { address, _held: (listener, held) }
+    }
+}
+
+#[test]
+fn nasty_13_a_broker_that_drops_every_connection_stops_nothing() {
+    let scene = Scene::shared("hole", 1);
+    let hole = Hole::new();
+    let written = writer::write_now(&scene.load(2, 500, 0, 0)).expect("the lines are written");
+    let mut start = scene.agent();
+    start.config["kafka"]["brokers"] = serde_json::json!([hole.address.to_string()]);
+    let mut alone = start.spawn().expect("the agent starts");
+    let told = alone.wait_log(&["no broker answers", &hole.address.to_string()], LIMIT);
+    eprintln!("figures hole: {told}");
+    alone.kill().expect("it runs, and waits");
+    start.config["kafka"]["brokers"] = serde_json::json!([hole.address.to_string(), scene.cluster.brokers]);
+    let agent = start.spawn().expect("the agent starts");
+    scene.wait_shipped(500, LIMIT);
+    let report = scene.audit_topic(&written, &[]).expect("the topic reads back");
+    assert!(report.is_clean(), "{report}");
+    scene.check_equations(Some(&agent), None);
 }
