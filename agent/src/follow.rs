@@ -396,11 +396,11 @@ impl Follow {
         self.reached.max(self.seen.size).saturating_sub(self.offset)
     }
 
-    /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
-    pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
+    /// How an open file looks, and the number of its names; how a closed one was last seen, and one name.
+    pub(crate) fn stat(&self) -> io::Result<(Sighting, u64)> {
         match &self.held {
-            Held::Open { file, .. } => file.metadata().map(|found| (found.len(), found.nlink())),
-            Held::Closed { .. } => Ok((self.seen.size, 1)),
+            Held::Open { file, .. } => file.metadata().map(|found| (Sighting::of(&found), found.nlink())),
+            Held::Closed { .. } => Ok((self.seen, 1)),
         }
     }
 }
