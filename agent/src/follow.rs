@@ -86,7 +86,7 @@ pub(crate) struct Follow {
     /// While there is something to read that will be deleted some day.
     pub(crate) backlog: Option<Box<Backlog>>,
     /// Size at which every complete line was read.
-    pub(crate) read_out_at: u64,
+    read_out_at: u64,
     /// Its input is gone: it is read up to here.
     pub(crate) ends_at: Option<u64>,
     pub(crate) changed: Instant,
@@ -381,10 +381,16 @@ impl Follow {
         self.reached.max(self.seen.size).saturating_sub(self.offset)
     }
 
+    /// The last look found every complete line.
+    pub(crate) fn note_end(&mut self) {
+        self.read_out_at = self.reached.max(self.seen.size);
+    }
+
     /// Bytes that wait for a turn, as far as the last listing showed; a last line that has no end yet does not wait for us, nor
     /// does what comes after the end of an input that is gone.
     pub(crate) fn waiting(&self) -> u64 {
-        let size = if self.is_listed { self.seen.size } else { self.stat().map_or(self.seen.size, |(size, _)| size) };
+        let size =
+            if self.is_listed { self.seen.size } else { self.stat().map_or(self.seen.size, |(seen, _)| seen.size) };
         let is_wanted = size > self.read_out_at && !self.is_read_out();
         if is_wanted { size.saturating_sub(self.offset) } else { 0 }
     }
@@ -398,11 +404,11 @@ impl Follow {
         Some((found.len(), found.nlink()))
     }
 
-    /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
-    pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
+    /// How an open file looks, and the number of its names; how a closed one was last seen, and one name.
+    pub(crate) fn stat(&self) -> io::Result<(Sighting, u64)> {
         match &self.held {
-            Held::Open(open) => open.file.metadata().map(|found| (found.len(), found.nlink())),
-            Held::Closed { .. } => Ok((self.seen.size, 1)),
+            Held::Open(open) => open.file.metadata().map(|found| (Sighting::of(&found), found.nlink())),
+            Held::Closed { .. } => Ok((self.seen, 1)),
         }
     }
 }

@@ -417,6 +417,10 @@ impl World {
             let name = path.strip_prefix(&self.disk.root).expect("below the root").to_string_lossy().into_owned();
             if let Some(file) = self.disk.names.get(&name).filter(|file| self.disk.files[**file].number == number) {
                 self.followed.insert(*file, folder(&name));
+            } else if let Some((_, seen_in)) =
+                self.followed.iter_mut().find(|(at, _)| self.disk.files[**at].number == number)
+            {
+                *seen_in = folder(&name); // That link is gone since, and the agent looks for the others where it was.
             }
         }
         // Its first listing: it looks for renamed files, each in the folder in which it was seen first.
@@ -509,8 +513,8 @@ impl World {
 /// True if the file at `path` is what an entry of the checkpoint tells of, so that it is found again under another name.
 fn is_known(path: &Path, saved: &Saved) -> bool {
     let Ok((file, inode)) = open(path, Links::Refused) else { return false };
-    if !inode.may_be(&saved.inode) {
-        return false;
+    if !inode.may_be(&saved.inode) || saved.is_truncated {
+        return false; // Of a later life the entry knows nothing: only a name that a glob matches leads to it.
     }
     if saved.progress.offset == 0 {
         let yaml = "[{id: a, type: file, paths: [/a]}]";

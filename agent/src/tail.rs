@@ -257,13 +257,13 @@ impl Tail {
                 if lines.is_full {
                     enqueue(file, &mut self.ready); // There is more.
                 } else {
-                    file.read_out_at = file.seen.size;
+                    file.note_end();
                 }
                 self.ship(stream, lines).await?;
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),
             Ok(Look::End) => {
-                file.read_out_at = file.seen.size;
+                file.note_end();
                 file.ends_at = file.ends_at.map(|_| file.offset); // An unfinished line stays.
                 self.end_of(stream).await;
                 self.ask_for_cut(stream, now).await;

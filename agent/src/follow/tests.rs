@@ -177,7 +177,7 @@ fn what_is_to_be_read_again_waits_for_a_turn() {
     let mut log = Log::new(b"one\ntwo\n");
     assert_eq!(log.lines().len(), 2);
     log.follow.seen.size = 8;
-    log.follow.read_out_at = 8;
+    log.follow.note_end();
     assert_eq!(log.follow.waiting(), 0);
     let start = Progress { offset: 0, anchor: Anchor::default() };
     assert!(log.follow.rewind(&start, 1).expect("readable"));
@@ -191,4 +191,17 @@ fn behind_the_end_of_an_input_that_is_gone_nothing_waits() {
     assert_eq!(log.follow.waiting(), 8);
     log.follow.ends_at = Some(0);
     assert_eq!(log.follow.waiting(), 0);
+}
+
+#[test]
+fn an_unfinished_last_line_waits_for_its_writer_and_not_for_a_turn_also_when_no_listing_shows_it() {
+    let mut log = Log::new(b"one\n");
+    log.follow.seen.size = 4;
+    log.append(b"two\nthr");
+    assert_eq!(log.lines().len(), 2);
+    log.follow.note_end();
+    log.follow.is_listed = false;
+    assert_eq!(log.follow.waiting(), 0);
+    log.append(b"ee\n");
+    assert_eq!(log.follow.waiting(), 6);
 }

@@ -7,7 +7,7 @@ use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen};
-use crate::follow::{Follow, Links, Opened, Place, open};
+use crate::follow::{Follow, Links, Opened, Place, Sighting, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
@@ -69,7 +69,7 @@ impl Tail {
     /// Notes on the board how the files look.
     fn show(&self) {
         for file in self.files.values() {
-            let size = file.stat().map_or(file.seen.size, |(size, _)| size);
+            let size = file.stat().map_or(file.seen.size, |(now, _)| now.size);
             file.card.seen(&file.path, size, file.is_open(), file.is_listed);
         }
     }
@@ -100,7 +100,7 @@ impl Tail {
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         follow.home = home_of(&follow, input.links);
-        let size = follow.stat()?.0;
+        let size = follow.stat()?.0.size;
         // An earlier life of the agent may have read it, even if it turns up only now.
         if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
@@ -183,13 +183,16 @@ impl Tail {
     async fn look_after_unlisted(&mut self) {
         let (mut vanished, mut retired, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_listed) {
+            let before = file.seen.modified_ns;
             if !file.is_open() && !find_again(file, self.inputs[file.input].links) {
                 vanished.push(file.stream);
                 continue;
             }
-            let Ok((size, names)) = file.stat() else { continue };
-            // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
-            let is_wanted = if file.is_read_out() { file.has_open() } else { size != file.offset || names == 0 };
+            let Ok((now, names)) = file.stat() else { continue };
+            file.seen.modified_ns = now.modified_ns;
+            // Written anew it may have its old size. A deleted file has one more look, at whose end it is let go.
+            let has_changed = now.size != file.offset || now.modified_ns != before || names == 0;
+            let is_wanted = if file.is_read_out() { file.has_open() } else { has_changed };
             if is_wanted {
                 enqueue(file, &mut self.ready);
             }
@@ -310,7 +313,7 @@ impl Tail {
     /// At the end of a deleted file nothing more will come.
     pub(super) async fn end_of(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
-        let Ok((size, 0)) = file.stat() else { return };
+        let Ok((Sighting { size, .. }, 0)) = file.stat() else { return };
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
         }

@@ -20,7 +20,7 @@ impl Tail {
             file.input = place;
             file.use_recipe(inputs[place].recipe.clone());
             // As far as it reaches now: a file that goes on growing would never end.
-            let end = || file.stat().map_or(file.seen.size, |(size, _)| size);
+            let end = || file.stat().map_or(file.seen.size, |(now, _)| now.size);
             file.ends_at = inputs[place].is_retired.then(|| file.ends_at.unwrap_or_else(end));
             if let Some(source) = &file.source {
                 source.set_input(inputs[place].shared.clone());
@@ -60,7 +60,7 @@ impl Tail {
         let mut ends = HashMap::new();
         for file in self.files.values_mut() {
             file.is_queued = false;
-            let size = file.stat().map_or(0, |(size, _)| size);
+            let size = file.stat().map_or(0, |(now, _)| now.size);
             if self.inputs[file.input].read_until_eof && size > file.offset {
                 ends.insert(file.stream, size);
                 enqueue(file, &mut self.ready);
