@@ -131,3 +131,24 @@ async fn polling_gives_the_same_as_notifications() {
         assert!(lines.values().map(Vec::as_slice).eq(expected), "notifications: {is_watched}; {lines:?}");
     }
 }
+
+/// A file that no glob names, of the size at which it was read to its end, and yet with another line in it.
+#[tokio::test]
+async fn a_renamed_file_that_is_written_anew_to_its_old_size_is_read_from_its_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = Bench::start_with(folder, BTreeMap::new(), |input| input.close_inactive = Duration::ZERO);
+    let mut lines = BTreeMap::new();
+    fs::write(bench.path("a.log"), "one\n").expect("written");
+    bench.list().await;
+    bench.read(&mut lines, 1).await;
+    fs::rename(bench.path("a.log"), bench.path("a.log.1")).expect("renamed");
+    bench.list().await;
+    bench.list().await; // Both are taken when a third one can be sent.
+    let mut file = File::create(bench.path("a.log.1")).expect("truncated");
+    file.write_all(b"two\n").expect("written");
+    let written = file.metadata().and_then(|found| found.modified()).expect("has a time");
+    file.set_modified(written + Duration::from_secs(1)).expect("is set");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    assert!(lines.into_values().eq([["one"], ["two"]]));
+}
