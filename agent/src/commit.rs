@@ -43,7 +43,7 @@ pub(crate) enum Control {
     },
     /// The file is gone; its entry goes when everything up to `end` is settled. If it was truncated, that is made durable at
     /// once, and the entry goes when the next life's comes.
-    Leave { stream: StreamId, end: u64, reason: &'static str },
+    Leave { stream: StreamId, epoch: u32, end: u64, reason: &'static str },
     /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
     Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
     /// The file is followed no longer, all of it is settled, and its entry stays.
@@ -172,8 +172,11 @@ impl Commit {
                     written.send(()).ok(); // Tailing has ended.
                 }
             }
-            Control::Leave { stream, end, reason } => {
+            Control::Leave { stream, epoch, end, reason } => {
+                let mut is_given_back = false;
                 if let Some(file) = self.files.get_mut(&stream) {
+                    // Told before the tail stage knew of the rewind: nothing of the new epoch will ever come.
+                    is_given_back = epoch < file.epoch && file.saved.progress.offset < end;
                     file.leaves_at = Some((end, reason));
                     if reason == "truncated" {
                         Arc::make_mut(&mut file.saved).is_truncated = true;
@@ -182,7 +185,11 @@ impl Commit {
                         self.is_urgent = true;
                     }
                 }
-                self.leave(stream);
+                if is_given_back {
+                    self.lose(stream);
+                } else {
+                    self.leave(stream);
+                }
             }
             Control::Cut { stream, at, done } => {
                 if let Some(file) = self.files.get_mut(&stream) {
@@ -234,23 +241,23 @@ impl Commit {
         file.source.break_off(debt.epoch);
         file.epoch += 1;
         let progress = file.saved.progress;
-        if let Some((end, reason)) = file.leaves_at {
-            // Gone since: there is nothing to read again.
-            let (path, lost) = (&*file.saved.path, end - progress.offset);
-            tracing::error!(
-                path,
-                offset = progress.offset,
-                lost,
-                reason,
-                "gone before it was delivered; these bytes are lost"
-            );
-            self.metrics.lost_bytes.with_label_values(&[reason]).inc_by(lost);
-            return self.forget(debt.stream);
+        if file.leaves_at.is_some() {
+            return self.lose(debt.stream); // Gone since: there is nothing to read again.
         }
         self.ledger.open(debt.stream, file.epoch, progress);
         self.metrics.rewinds.inc();
         let rewind = Rewind { stream: debt.stream, epoch: file.epoch, progress };
         self.rewinds.send(rewind).ok(); // Tailing has ended: the next start reads on from the checkpoint.
+    }
+
+    /// Counts and forgets what was given back of a file that is gone.
+    fn lose(&mut self, stream: StreamId) {
+        let Some(file) = self.files.get(&stream) else { return };
+        let (offset, Some((end, reason))) = (file.saved.progress.offset, file.leaves_at) else { return };
+        let (path, lost) = (&*file.saved.path, end - offset);
+        tracing::error!(path, offset, lost, reason, "gone before it was delivered; these bytes are lost");
+        self.metrics.lost_bytes.with_label_values(&[reason]).inc_by(lost);
+        self.forget(stream);
     }
 
     /// An entry that is of no use any more: now, or when its file is settled.

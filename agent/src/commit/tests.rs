@@ -143,7 +143,7 @@ async fn a_file_that_is_gone_is_forgotten_when_it_is_settled() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bench = bench(folder.path()).await;
     let last = bench.ack(0, 0);
-    bench.control.send(Control::Leave { stream: STREAM, end: 10, reason: "deleted" }).await.expect("is open");
+    bench.control.send(Control::Leave { stream: STREAM, epoch: 0, end: 10, reason: "deleted" }).await.expect("is open");
     last.settle();
     assert_eq!(bench.end(folder.path()).await, [0_u64; 0]);
 }
@@ -154,7 +154,11 @@ async fn what_was_truncated_before_it_was_delivered_is_counted_and_its_generatio
     let mut bench = bench(folder.path()).await;
     let (first, second) = (bench.ack(0, 0), bench.ack(0, 1));
     first.settle();
-    bench.control.send(Control::Leave { stream: STREAM, end: 20, reason: "truncated" }).await.expect("is open");
+    bench
+        .control
+        .send(Control::Leave { stream: STREAM, epoch: 0, end: 20, reason: "truncated" })
+        .await
+        .expect("is open");
     drop(second);
     let metrics = bench.metrics.clone();
     let rewinds = bench.rewinds.try_recv();
@@ -165,6 +169,22 @@ async fn what_was_truncated_before_it_was_delivered_is_counted_and_its_generatio
     assert_eq!(left, [(true, 0)], "the generation is remembered until the next life has an entry");
     assert!(rewinds.is_err(), "there is nothing to read again");
     assert_eq!(metrics.lost_bytes.with_label_values(&["truncated"]).get(), 10);
+}
+
+#[tokio::test]
+async fn what_was_given_back_before_the_file_is_known_to_be_gone_is_counted_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = bench(folder.path()).await;
+    let (first, second) = (bench.ack(0, 0), bench.ack(0, 1));
+    first.settle();
+    drop(second);
+    let rewind = bench.rewinds.recv().await.expect("a rewind");
+    assert_eq!(rewind.epoch, 1);
+    // The tail stage had seen the end of the file before it took the rewind.
+    bench.control.send(Control::Leave { stream: STREAM, epoch: 0, end: 20, reason: "deleted" }).await.expect("is open");
+    let metrics = bench.metrics.clone();
+    assert_eq!(bench.end(folder.path()).await, [0_u64; 0], "nothing is left to wait for");
+    assert_eq!(metrics.lost_bytes.with_label_values(&["deleted"]).get(), 10);
 }
 
 /// Offsets in the checkpoint as a process finds them that starts now.
@@ -274,7 +294,11 @@ async fn a_truncated_life_is_remembered_at_once_and_until_it_is_replaced() {
         let bench = bench(folder.path()).await;
         tokio::time::sleep(FLUSH_INTERVAL / 2).await;
         let (last, before) = (bench.ack(0, 0), flushes(&bench));
-        bench.control.send(Control::Leave { stream: STREAM, end: 10, reason: "truncated" }).await.expect("is open");
+        bench
+            .control
+            .send(Control::Leave { stream: STREAM, epoch: 0, end: 10, reason: "truncated" })
+            .await
+            .expect("is open");
         tokio::task::yield_now().await;
         let entries = || {
             let files = crate::checkpoint::load(folder.path()).expect("readable").files;

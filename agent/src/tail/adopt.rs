@@ -288,7 +288,7 @@ impl Tail {
         if file.source.take().is_some() {
             file.seq = 0; // If it grows, it is opened in the ledger again.
             tracing::info!(path = %file.path.display(), offset = file.offset, "not grown for clean_inactive, its entry is forgotten");
-            let leave = Control::Leave { stream, end: file.handed_to(), reason: "deleted" };
+            let leave = Control::Leave { stream, epoch: file.epoch, end: file.handed_to(), reason: "deleted" };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -302,7 +302,7 @@ impl Tail {
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
-            let leave = Control::Leave { stream, end: file.handed_to(), reason };
+            let leave = Control::Leave { stream, epoch: file.epoch, end: file.handed_to(), reason };
             self.control.send(leave).await.ok(); // Closed only when the agent ends.
         }
         if let Some(before) = file.replaces.filter(|_| !is_kept) {
