@@ -66,6 +66,18 @@ pub(crate) struct Saved {
 pub(crate) type Key = (Arc<str>, Incarnation);
 
 impl Saved {
+    /// A file's first life, without cuts.
+    pub(crate) fn new(
+        input: Arc<str>,
+        incarnation: Incarnation,
+        path: Arc<str>,
+        inode: Inode,
+        progress: Progress,
+    ) -> Self {
+        let (generation, cuts, cursor, is_truncated) = (0, Vec::new(), None, false);
+        Self { input, incarnation, path, inode, generation, progress, cuts, cursor, is_truncated }
+    }
+
     pub(crate) fn key(&self) -> Key {
         (self.input.clone(), self.incarnation)
     }

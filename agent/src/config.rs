@@ -1,26 +1,29 @@
 //! What `agent.yaml` says of inputs, and what is used of it: globs compiled, fields rendered, once, at start.
 
+mod file;
 mod stream;
 mod written;
 
+pub use file::FileInput;
 pub(crate) use stream::{JournaldInput, Listen, StreamKind, SyslogInput};
 pub use stream::{Protocol, StreamInput};
 
-use crate::assemble::Recipe;
-use crate::decode::{DecodeConfig, Decoder, Encoding, InvalidBytes, LineTerminator, OnLongLine};
-use crate::follow::Links;
-use crate::kubernetes::{Kubernetes, KubernetesConfig};
-use crate::parse::{ParserConfig, Plan};
+use crate::decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
+use crate::kubernetes::KubernetesConfig;
+use crate::parse::ParserConfig;
 use crate::stream::{Format, Framing};
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::{Deserialize, Deserializer};
 use service::load::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use written::{Recorder, Written};
+
+/// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.
+const LINE_BYTES: std::ops::RangeInclusive<u64> = 64..=64 * 1024 * 1024;
 
 /// Where a file that was there at the very first start is read from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -288,74 +291,6 @@ pub(crate) fn parted(inputs: Vec<CheckedInput>) -> (Vec<FileInput>, Vec<StreamIn
     (files, streams)
 }
 
-/// A file input in the form that is used.
-#[derive(Debug, Clone)]
-pub struct FileInput {
-    /// What its records share.
-    pub shared: Arc<Input>,
-    /// The same id, for what is kept of each file.
-    pub(crate) id: Arc<str>,
-    /// Paths and folders to look into.
-    pub globs: Vec<crate::discover::Glob>,
-    /// Files to leave out.
-    pub exclude: globset::GlobSet,
-    /// See [`InputConfig::start`].
-    pub start: Start,
-    /// See [`InputConfig::scan_interval`].
-    pub scan_interval: Duration,
-    /// See [`InputConfig::line_bytes_max`].
-    pub line_bytes_max: usize,
-    /// See [`InputConfig::symlinks`].
-    pub(crate) links: Links,
-    /// See [`InputConfig::ignore_older`].
-    pub ignore_older: Option<Duration>,
-    /// See [`InputConfig::close_inactive`].
-    pub close_inactive: Duration,
-    /// See [`InputConfig::clean_inactive`].
-    pub clean_inactive: Option<Duration>,
-    /// See [`InputConfig::clean_removed`].
-    pub clean_removed: bool,
-    /// See [`InputConfig::harvester_limit`].
-    pub harvester_limit: Option<usize>,
-    /// See [`InputConfig::delete_after`].
-    pub delete_after: Option<Duration>,
-    /// See [`InputConfig::read_until_eof`].
-    pub read_until_eof: bool,
-    /// See [`InputConfig::kubernetes`].
-    pub(crate) kubernetes: Option<Kubernetes>,
-    /// It was removed by a reload: what is open of it is read to its end, and nothing new is looked for.
-    pub(crate) is_retired: bool,
-    /// What it makes of the bytes of its files.
-    pub(crate) recipe: Recipe,
-}
-
-impl FileInput {
-    /// The same input, removed from the configuration.
-    pub(crate) fn retired(&self) -> Self {
-        Self { globs: Vec::new(), is_retired: true, ..self.clone() }
-    }
-}
-
-impl FileInput {
-    /// What all records of the file at `path` share beside the input's own fields: see [`Source::set_fields`](event::Source::set_fields).
-    pub(crate) fn fields_of(&self, path: &Path) -> String {
-        self.kubernetes.as_ref().map(|kubernetes| kubernetes.fields_of(path)).unwrap_or_default()
-    }
-
-    /// False if [`fields_of`](Self::fields_of) will soon tell more.
-    pub(crate) fn knows(&self, path: &Path) -> bool {
-        self.kubernetes.as_ref().is_none_or(|kubernetes| kubernetes.knows(path))
-    }
-
-    /// True if the input follows a file with this path, should there be one.
-    pub(crate) fn is_match(&self, path: &Path) -> bool {
-        self.globs.iter().any(|glob| glob.is_match(path)) && !self.exclude.is_match(path)
-    }
-}
-
-/// Smallest useful `line_bytes_max`, and the largest that a read buffer is made for.
-const LINE_BYTES: std::ops::RangeInclusive<u64> = 64..=64 * 1024 * 1024;
-
 /// Checks the inputs and compiles them.
 ///
 /// Errors: an id that is empty or used twice, a path that is not absolute, a glob that does not compile, a
@@ -397,61 +332,8 @@ fn compile(config: &InputConfig) -> anyhow::Result<CheckedInput> {
         priority: config.priority,
     });
     Ok(match config.kind {
-        InputKind::File => CheckedInput::File(Box::new(compile_file(config, shared)?)),
+        InputKind::File => CheckedInput::File(Box::new(file::compile(config, shared)?)),
         _ => CheckedInput::Stream(stream::compile(config, shared)?),
-    })
-}
-
-fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<FileInput> {
-    if config.paths.is_empty() {
-        bail!("paths: at least one glob is needed");
-    }
-    if config.scan_interval < Duration::from_millis(10) {
-        bail!("scan_interval: {:?} is below 10 ms", config.scan_interval);
-    }
-    if let Some(clean) = config.clean_inactive {
-        let least = config.ignore_older.map(|older| older + config.scan_interval);
-        if least.is_none_or(|least| clean <= least) {
-            bail!(
-                "clean_inactive: {clean:?} is not longer than ignore_older and scan_interval together ({}): a file that is \
-                 forgotten while it may still be read would be read again from its start",
-                least.map_or("ignore_older is not set".to_owned(), |least| format!("{least:?}"))
-            );
-        }
-    }
-    let globs =
-        config.paths.iter().map(|path| crate::discover::Glob::new(path).context("paths")).collect::<Result<_, _>>()?;
-    let mut exclude = globset::GlobSetBuilder::new();
-    for path in &config.exclude {
-        exclude.add(crate::discover::compile(path).context("exclude")?);
-    }
-    let plan = Plan::new(&config.parsers, &config.include_lines, &config.exclude_lines)?;
-    let decode = DecodeConfig {
-        encoding: config.encoding,
-        line_terminator: config.line_terminator.clone(),
-        on_long_line: config.on_long_line,
-        invalid_bytes: config.invalid_bytes,
-        line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
-    };
-    Ok(FileInput {
-        id: shared.id.as_str().into(),
-        shared,
-        globs,
-        exclude: exclude.build()?,
-        start: config.start,
-        scan_interval: config.scan_interval,
-        line_bytes_max: usize::try_from(config.line_bytes_max.0)?,
-        links: if config.symlinks { Links::Followed } else { Links::Refused },
-        ignore_older: config.ignore_older,
-        close_inactive: config.close_inactive,
-        clean_inactive: config.clean_inactive,
-        clean_removed: config.clean_removed,
-        harvester_limit: Some(config.harvester_limit).filter(|limit| *limit > 0),
-        delete_after: config.delete_after,
-        read_until_eof: config.read_until_eof,
-        kubernetes: config.kubernetes.as_ref().map(Kubernetes::new).transpose()?,
-        is_retired: false,
-        recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
     })
 }
 
@@ -494,103 +376,4 @@ pub(crate) fn files_of(yaml: &str) -> Vec<FileInput> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load_all(yaml: &str) -> anyhow::Result<(Vec<FileInput>, Vec<StreamInput>)> {
-        let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), yaml)?;
-        inputs(&configs).map(parted)
-    }
-
-    fn load(yaml: &str) -> anyhow::Result<Vec<FileInput>> {
-        load_all(yaml).map(|(files, _)| files)
-    }
-
-    #[test]
-    fn each_kind_has_its_own_keys() {
-        let yaml = "[{id: a, type: stdin}, {id: b, type: syslog, protocol: udp, listen: '127.0.0.1:0'}, \
-            {id: c, type: syslog, protocol: unix_stream, listen: /run/x, mode: '0600', framing: newline}, \
-            {id: d, type: journald, units: [a.service], severity: warning, match: [_TRANSPORT=kernel]}]";
-        let streams = load_all(yaml).expect("is accepted").1;
-        let StreamKind::Syslog(syslog) = &streams[2].kind else { panic!("a syslog input") };
-        assert_eq!(syslog.listen, Listen::UnixStream { path: "/run/x".into(), mode: 0o600 });
-        let StreamKind::Journald(journald) = &streams[3].kind else { panic!("a journald input") };
-        assert_eq!(journald.filters, ["--unit=a.service", "--priority=warning", "_TRANSPORT=kernel"]);
-    }
-
-    #[test]
-    fn a_key_of_another_kind_is_refused_with_both_named() {
-        refuse(
-            "[{id: a, type: stdin, paths: [/a]}]",
-            "paths: an input of type stdin has no such key; it belongs to type file",
-        );
-        refuse(
-            "[{id: a, type: file, paths: [/a], framing: auto}]",
-            "framing: an input of type file has no such key; it belongs to type syslog",
-        );
-        refuse("[{id: a, type: syslog, scan_interval: 1s}]", "type syslog has no such key");
-        refuse("[{id: a, type: syslog, start: end}]", "it belongs to type file and journald");
-        refuse("[{id: a, type: journald, listen: /x}]", "type journald has no such key; it belongs to type syslog");
-        refuse("[{id: a, type: stdin, strange: 1}]", "unknown field `strange`");
-    }
-
-    #[test]
-    fn what_a_stream_cannot_do_is_refused() {
-        refuse("[{id: a, type: syslog, listen: /x}]", "protocol: it must be");
-        refuse("[{id: a, type: syslog, protocol: udp}]", "listen: it must be set");
-        refuse("[{id: a, type: syslog, protocol: udp, listen: /x}]", "not an IP address and a port");
-        refuse("[{id: a, type: syslog, protocol: unix_dgram, listen: '127.0.0.1:5'}]", "not an absolute path");
-        refuse("[{id: a, type: syslog, protocol: unix_dgram, listen: /x, mode: rw}]", "mode: \"rw\" is not octal");
-        refuse("[{id: a, type: syslog, protocol: udp, listen: '127.0.0.1:5', mode: '0600'}]", "mode: only");
-        refuse("[{id: a, type: syslog, protocol: udp, listen: '127.0.0.1:5', framing: auto}]", "framing: a datagram");
-        refuse("[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', timezone: Mars}]", "timezone: \"Mars\"");
-        refuse(
-            "[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', max_message_size: 5}]",
-            "max_message_size: 5 bytes",
-        );
-        refuse(
-            "[{id: a, type: syslog, protocol: tcp, listen: '127.0.0.1:5', max_connections: 0}]",
-            "max_connections: 0",
-        );
-        refuse("[{id: a, type: journald, match: [--file=/etc/shadow]}]", "is not FIELD=value");
-        refuse("[{id: a, type: journald, since: yesterday, start: end}]", "since: start: end");
-    }
-
-    #[track_caller]
-    fn refuse(yaml: &str, reason: &str) {
-        let error = format!("{:#}", load(yaml).expect_err("is refused"));
-        assert!(error.contains(reason), "{error}");
-    }
-
-    #[test]
-    fn an_input_has_defaults() {
-        let inputs = load("[{id: a, type: file, paths: [/var/log/a*.log]}]").expect("is accepted");
-        assert_eq!(inputs[0].start, Start::Beginning);
-        assert_eq!(inputs[0].scan_interval, Duration::from_secs(1));
-        assert_eq!(inputs[0].line_bytes_max, 524_288);
-        assert_eq!(inputs[0].shared.fields, "");
-    }
-
-    #[test]
-    fn dotted_fields_are_nested() {
-        let inputs = load("[{id: a, type: file, paths: [/a], fields: {service.name: shop, service.id: 7, env: x}}]");
-        let fields = inputs.expect("is accepted")[0].shared.fields.clone();
-        assert_eq!(fields, r#""fields":{"env":"x","service":{"id":7,"name":"shop"}}"#);
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_with_the_input_named() {
-        refuse(
-            "[{id: a, type: file, paths: [/a]}, {id: a, type: file, paths: [/b]}]",
-            "\"a\" is used by an earlier input",
-        );
-        refuse("[{id: '', type: file, paths: [/a]}]", "id is empty");
-        refuse("[{id: a, type: file, paths: []}]", "input \"a\": paths");
-        refuse("[{id: a, type: file, paths: [logs/*.log]}]", "absolute");
-        refuse("[{id: a, type: file, paths: ['/a[']}]", "/a[");
-        refuse("[{id: a, type: file, paths: [/a], line_bytes_max: 1}]", "line_bytes_max: 1 bytes");
-        refuse("[{id: a, type: file, paths: [/a], fields: {a: 1, a.b: 2}}]", "below a field");
-        refuse("[{id: a, type: file, paths: [/a], clean_inactive: 1h}]", "ignore_older is not set");
-        refuse("[{id: a, type: file, paths: [/a], ignore_older: 1h, clean_inactive: 1h}]", "clean_inactive");
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What a path does not tell. YAML: `kubernetes` of an input; `{}` turns it on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesConfig {
     /// `kubernetes.node.name` of its records. Default: none.
@@ -24,19 +24,14 @@ pub struct KubernetesConfig {
     /// `orchestrator.cluster.name` of its records. Default: none.
     pub cluster: Option<String>,
     /// The pod's labels as `kubernetes.labels`, asked of the API server. Default: true, if there is one to be asked.
-    pub labels: Labels,
+    pub labels: bool,
     /// The API server. Default: that of the cluster whose pod the agent is, with its service account.
     pub api: Option<ApiConfig>,
 }
 
-/// YAML: `kubernetes.labels`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Labels(pub bool);
-
-impl Default for Labels {
+impl Default for KubernetesConfig {
     fn default() -> Self {
-        Self(true)
+        Self { node: None, cluster: None, labels: true, api: None }
     }
 }
 
@@ -61,7 +56,7 @@ struct Container {
 impl Kubernetes {
     /// Errors: an API server that cannot be used.
     pub(crate) fn new(config: &KubernetesConfig) -> anyhow::Result<Self> {
-        let pods = if config.labels.0 { Pods::new(config.api.as_ref())? } else { None };
+        let pods = if config.labels { Pods::new(config.api.as_ref())? } else { None };
         Ok(Self { config: config.clone(), pods })
     }
 

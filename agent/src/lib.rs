@@ -38,7 +38,7 @@ pub use board::{Board, Shown, ShownInput};
 pub use config::{AgentConfig, CheckedInput, FileInput, InputConfig, InputKind, Protocol, Start, StreamInput, inputs};
 pub use decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 pub use discover::Glob;
-pub use kubernetes::{ApiConfig, KubernetesConfig, Labels};
+pub use kubernetes::{ApiConfig, KubernetesConfig};
 pub use metrics::AgentMetrics;
 pub use parse::{
     ContainerConfig, ContainerFormat, ContainerStream, ExceptionsConfig, Language, MultilineConfig, MultilineMatch,

@@ -180,22 +180,7 @@ mod tests {
         let anchor = Edges::read(&file, offset).expect("readable").expect("long enough").anchor();
         let (input, incarnation, path) = ("nginx".into(), Incarnation(7), path.to_string_lossy().into());
         let progress = Progress { offset, anchor };
-        (
-            folder,
-            StateEntry {
-                saved: Saved {
-                    input,
-                    incarnation,
-                    path,
-                    inode,
-                    generation: 0,
-                    progress,
-                    cuts: vec![],
-                    cursor: None,
-                    is_truncated: false,
-                },
-            },
-        )
+        (folder, StateEntry { saved: Saved::new(input, incarnation, path, inode, progress) })
     }
 
     fn stored(folder: &Path, entry: &StateEntry) -> PathBuf {

@@ -368,17 +368,10 @@ impl Tail {
     }
 
     fn saved(&self, file: &Follow, incarnation: event::Incarnation) -> Saved {
-        Saved {
-            input: self.inputs[file.input].id.clone(),
-            incarnation,
-            path: file.shipped_path.clone(),
-            inode: file.inode,
-            generation: file.generation,
-            progress: Progress { offset: file.offset, anchor: file.anchor() },
-            cuts: file.cuts.clone(),
-            cursor: None,
-            is_truncated: false,
-        }
+        let (input, path) = (self.inputs[file.input].id.clone(), file.shipped_path.clone());
+        let progress = Progress { offset: file.offset, anchor: file.anchor() };
+        let (generation, cuts) = (file.generation, file.cuts.clone());
+        Saved { generation, cuts, ..Saved::new(input, incarnation, path, file.inode, progress) }
     }
 
     /// Opens the file's stream in the ledger, before its first group. How often a file was truncated cannot be seen from

@@ -328,17 +328,9 @@ impl<'c> Plan<'c> {
         } else {
             found.path.to_string_lossy().into_owned()
         };
-        Ok(Saved {
-            input: input.id.clone(),
-            incarnation: made.ok_or("its first line is not complete")?,
-            path: path.into(),
-            inode,
-            generation: 0,
-            progress: Progress { offset, anchor: edges.anchor() },
-            cuts: Vec::new(),
-            cursor: None,
-            is_truncated: false,
-        })
+        let incarnation = made.ok_or("its first line is not complete")?;
+        let progress = Progress { offset, anchor: edges.anchor() };
+        Ok(Saved::new(input.id.clone(), incarnation, path.into(), inode, progress))
     }
 
     /// Files that the globs find and no entry speaks of.

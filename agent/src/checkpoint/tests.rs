@@ -6,17 +6,9 @@ pub(super) mod power;
 use super::*;
 
 fn saved(n: u64, offset: u64) -> Saved {
-    Saved {
-        input: "nginx".into(),
-        incarnation: Incarnation(n),
-        path: format!("/var/log/app-{n}.log").into(),
-        inode: Inode { device: 1, number: n, birth_ns: Some(5) },
-        generation: 0,
-        progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
-        cuts: Vec::new(),
-        cursor: None,
-        is_truncated: false,
-    }
+    let inode = Inode { device: 1, number: n, birth_ns: Some(5) };
+    let progress = Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } };
+    Saved::new("nginx".into(), Incarnation(n), format!("/var/log/app-{n}.log").into(), inode, progress)
 }
 
 /// Entries appended to the newest generation.

@@ -40,17 +40,7 @@ async fn bench(folder: &Path) -> Bench {
     let source = Arc::new(Source::new(STREAM, input, path.into(), Incarnation(1), 0));
     let progress = Progress { offset: 0, anchor: Anchor::default() };
     let inode = Inode { device: 1, number: 2, birth_ns: None };
-    let saved = Saved {
-        input: "i".into(),
-        incarnation: Incarnation(1),
-        path: "/a".into(),
-        inode,
-        generation: 0,
-        progress,
-        cuts: vec![],
-        cursor: None,
-        is_truncated: false,
-    };
+    let saved = Saved::new("i".into(), Incarnation(1), "/a".into(), inode, progress);
     let card = Arc::new(Card::new(Path::new("/a").into(), inode));
     let open =
         Control::Open { saved: saved.clone(), source: source.clone(), epoch: 0, card, replaces: None, written: None };
@@ -96,18 +86,7 @@ async fn an_entry_that_is_waited_for_is_written_at_once() {
     let (written, is_written) = oneshot::channel();
     let inode = Inode { device: 1, number: 3, birth_ns: None };
     let progress = Progress { offset: 7, anchor: Anchor::default() };
-    let (input, path, incarnation) = ("i".into(), "/b".into(), Incarnation(2));
-    let saved = Saved {
-        input,
-        incarnation,
-        path,
-        inode,
-        generation: 1,
-        progress,
-        cuts: vec![],
-        cursor: None,
-        is_truncated: false,
-    };
+    let saved = Saved { generation: 1, ..Saved::new("i".into(), Incarnation(2), "/b".into(), inode, progress) };
     let (source, card) = (bench.source.clone(), Arc::new(Card::new(Path::new("/b").into(), inode)));
     let open = Control::Open { saved, source, epoch: 0, card, replaces: None, written: Some(written) };
     bench.control.send(open).await.expect("is open");

@@ -305,17 +305,9 @@ async fn tell(source: &Source, cursor: Option<String>, wires: &Wires) {
     if cursor.is_none() {
         return;
     }
-    let saved = Saved {
-        input: source.input().id.as_str().into(),
-        incarnation: source.incarnation,
-        path: "".into(),
-        inode: Inode { device: 0, number: 0, birth_ns: None },
-        generation: 0,
-        progress: Progress { offset: 0, anchor: Anchor::default() },
-        cuts: Vec::new(),
-        cursor,
-        is_truncated: false,
-    };
+    let (input, inode) = (source.input().id.as_str().into(), Inode { device: 0, number: 0, birth_ns: None });
+    let progress = Progress { offset: 0, anchor: Anchor::default() };
+    let saved = Saved { cursor, ..Saved::new(input, source.incarnation, "".into(), inode, progress) };
     wires.control.send(Control::Keep(saved)).await.ok(); // Closed only when the agent ends.
 }
 

@@ -274,19 +274,8 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
     fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
     let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
     let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
-    let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
-    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
-    let saved = Saved {
-        input: "a".into(),
-        incarnation,
-        path: path.into(),
-        inode,
-        generation: 0,
-        progress,
-        cuts: vec![],
-        cursor: None,
-        is_truncated: false,
-    };
+    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into();
+    let saved = Saved::new("a".into(), Incarnation(7), path, inode, Progress { offset: 4, anchor });
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
     bench.list().await;

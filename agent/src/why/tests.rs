@@ -39,17 +39,7 @@ impl Scene {
         let anchor = Edges::read(&file, offset).expect("readable").expect("long enough").anchor();
         let progress = event::Progress { offset, anchor };
         let path = path.display().to_string();
-        let saved = Saved {
-            input: "a".into(),
-            incarnation: event::Incarnation(7),
-            path: path.into(),
-            inode,
-            generation: 0,
-            progress,
-            cuts: vec![],
-            cursor: None,
-            is_truncated: false,
-        };
+        let saved = Saved::new("a".into(), event::Incarnation(7), path.into(), inode, progress);
         self.entries.push(StateEntry { saved });
         self
     }

@@ -35,18 +35,8 @@ async fn nasty_01_an_offset_beyond_the_end_of_a_file_on_a_reused_inode_is_not_wa
     fs::write(folder.path().join("a.log"), "new\n").expect("written");
     let (_, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
     let progress = Progress { offset: 1_000_000, anchor: event::Anchor { head_bytes: 1024, head: 1, tail: 2 } };
-    let path = folder.path().join("a.log").to_string_lossy().into_owned();
-    let saved = Saved {
-        input: "a".into(),
-        incarnation: Incarnation(7),
-        path: path.into(),
-        inode,
-        generation: 0,
-        progress,
-        cuts: vec![],
-        cursor: None,
-        is_truncated: false,
-    };
+    let path = folder.path().join("a.log").to_string_lossy().into();
+    let saved = Saved::new("a".into(), Incarnation(7), path, inode, progress);
     let bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.list().await;
     check(bench, BTreeMap::new(), vec!["new".to_owned()]).await;
