@@ -134,7 +134,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Store {
     folder: PathBuf,
     generation: u64,
-    log: File,
+    log: Arc<File>,
     /// Where the sound part of `log` ends.
     log_bytes: u64,
     sequence: u64,
@@ -143,9 +143,35 @@ pub(crate) struct Store {
     files: BTreeMap<Key, Arc<Saved>>,
     /// A write or an fsync failed: the log's end is unknown, so the next flush writes a new generation.
     is_torn: bool,
-    /// All that was written is durable.
-    is_synced: bool,
+    /// So much of `log` is durable.
+    synced_bytes: u64,
     _lock: File,
+}
+
+/// What was written to the log and is to be made durable, beside further writes.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    log: Arc<File>,
+    generation: u64,
+    bytes: u64,
+}
+
+/// How that ended.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    generation: u64,
+    bytes: u64,
+    result: io::Result<()>,
+}
+
+impl Unsynced {
+    /// Waits for the disk.
+    pub(crate) fn sync(self) -> Synced {
+        service::failpoint::hit("agent-checkpoint-before-fsync");
+        let result = disk::sync(&self.log);
+        service::failpoint::hit("agent-checkpoint-after-fsync");
+        Synced { generation: self.generation, bytes: self.bytes, result }
+    }
 }
 
 impl Store {
@@ -168,13 +194,13 @@ impl Store {
         let mut store = Self {
             folder: folder.to_owned(),
             generation: newest,
-            log: lock.try_clone()?, // Replaced by `compact` before it is ever written.
+            log: Arc::new(lock.try_clone()?), // Replaced by `compact` before it is ever written.
             log_bytes: 0,
             sequence: 0,
             appended: 0,
             files: loaded.files.iter().map(|(key, saved)| (key.clone(), Arc::new(saved.clone()))).collect(),
             is_torn: true,
-            is_synced: true,
+            synced_bytes: 0,
             _lock: lock,
         };
         if let Err(error) = store.compact() {
@@ -186,36 +212,56 @@ impl Store {
     /// Makes `puts` and `forgets`, and what was written before, durable: one append, one fdatasync. On an error everything
     /// stays in memory and is written by the next flush that succeeds.
     pub(crate) fn flush<'a>(&mut self, puts: impl IntoIterator<Item = &'a Saved>, forgets: &[Key]) -> io::Result<()> {
-        self.flush_shared(puts.into_iter().map(|saved| Arc::new(saved.clone())), forgets)
+        self.flush_shared(&mut puts.into_iter().map(|saved| Arc::new(saved.clone())), forgets)
     }
 
     /// The same with entries that the caller keeps as well: those at rest are in memory once.
     pub(crate) fn flush_shared(
         &mut self,
-        puts: impl IntoIterator<Item = Arc<Saved>>,
+        puts: &mut dyn Iterator<Item = Arc<Saved>>,
         forgets: &[Key],
     ) -> io::Result<()> {
         let bytes = self.remember(puts, forgets);
-        if self.is_torn || self.appended > COMPACT_ENTRIES_MIN.max(COMPACT_FACTOR * self.files.len()) {
+        if self.wants_generation() {
             return self.compact();
         }
         self.append(&bytes)?;
-        if !self.is_synced {
-            // Torn until it is known to be down: a failed fsync may have dropped the pages, so it is never tried again.
-            self.is_torn = true;
-            service::failpoint::hit("agent-checkpoint-before-fsync");
-            disk::sync(&self.log)?;
-            service::failpoint::hit("agent-checkpoint-after-fsync");
-            (self.is_torn, self.is_synced) = (false, true);
+        match self.unsynced() {
+            Some(unsynced) => self.synced(unsynced.sync()),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The next flush makes a new generation: this one's end is unknown, or it is long.
+    pub(crate) fn wants_generation(&self) -> bool {
+        self.is_torn || self.appended > COMPACT_ENTRIES_MIN.max(COMPACT_FACTOR * self.files.len())
+    }
+
+    /// What is written and not durable: to be synced and told to [`Store::synced`]. `None` if there is nothing. While a
+    /// failed fsync is not told, no other may begin: the file tells each failure once.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        let (generation, bytes) = (self.generation, self.log_bytes);
+        (!self.is_durable()).then(|| Unsynced { log: self.log.clone(), generation, bytes })
+    }
+
+    /// Takes what an [`Unsynced`] came to. A failed fsync may have dropped the pages, so it is never tried again: the next
+    /// flush makes a new generation. Errors: the fsync's.
+    pub(crate) fn synced(&mut self, synced: Synced) -> io::Result<()> {
+        if synced.generation != self.generation {
+            return Ok(()); // The one since began with all of it, durable.
+        }
+        match &synced.result {
+            Ok(()) => self.synced_bytes = synced.bytes,
+            Err(_) => self.is_torn = true,
+        }
+        synced.result
     }
 
     /// Writes `puts` and `forgets` without waiting for the disk: they outlive this process, and are durable with the next
     /// flush. While the log's end is unknown nothing is written: that flush makes it good. Errors: as in [`Store::flush`].
     pub(crate) fn write_shared(
         &mut self,
-        puts: impl IntoIterator<Item = Arc<Saved>>,
+        puts: &mut dyn Iterator<Item = Arc<Saved>>,
         forgets: &[Key],
     ) -> io::Result<()> {
         let bytes = self.remember(puts, forgets);
@@ -229,11 +275,11 @@ impl Store {
 
     /// A power cut now would lose nothing.
     pub(crate) fn is_durable(&self) -> bool {
-        self.is_synced && !self.is_torn
+        self.synced_bytes == self.log_bytes && !self.is_torn
     }
 
     /// Takes entries into what is remembered. Returns them as the log has them.
-    fn remember(&mut self, puts: impl IntoIterator<Item = Arc<Saved>>, forgets: &[Key]) -> Vec<u8> {
+    fn remember(&mut self, puts: &mut dyn Iterator<Item = Arc<Saved>>, forgets: &[Key]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for saved in puts {
             self.sequence += 1;
@@ -256,8 +302,8 @@ impl Store {
             return Ok(());
         }
         service::failpoint::hit("agent-checkpoint-before-write");
-        (self.is_torn, self.is_synced) = (true, false); // Torn until it is known to be whole.
-        disk::write(&mut self.log, self.log_bytes, bytes)?;
+        self.is_torn = true; // Until it is known to be whole.
+        disk::write(&self.log, self.log_bytes, bytes)?;
         service::failpoint::hit("agent-checkpoint-after-write");
         self.is_torn = false;
         self.log_bytes += bytes.len() as u64;
@@ -279,17 +325,18 @@ impl Store {
         self.sequence += 1;
         encode(&Line::Snapshot { files: self.files.len() as u64 }, self.sequence, &mut bytes);
 
-        let mut log = disk::create(&making)?;
+        let log = disk::create(&making)?;
         give(&log, &self.folder);
-        disk::write(&mut log, 0, &bytes)?;
+        disk::write(&log, 0, &bytes)?;
         disk::sync(&log)?;
         service::failpoint::hit("agent-checkpoint-before-rename");
         disk::rename(&making, &made)?;
         service::failpoint::hit("agent-checkpoint-after-rename");
         disk::sync_folder(&self.folder)?;
 
-        (self.log, self.log_bytes) = (log, bytes.len() as u64);
-        (self.generation, self.appended, self.is_torn, self.is_synced) = (next, 0, false, true);
+        let length = bytes.len() as u64;
+        (self.log, self.log_bytes, self.synced_bytes) = (Arc::new(log), length, length);
+        (self.generation, self.appended, self.is_torn) = (next, 0, false);
         for old in generations(&self.folder)?.into_iter().filter(|&old| old + 1 < next) {
             disk::remove(&path_of(&self.folder, old))?;
         }

@@ -1,16 +1,18 @@
 //! Settlements → ledger → checkpoint.
 //!
-//! The ledger says how far each file is safe. That is written a moment later, so that a process that is killed sends again
-//! only what was on its way; at most once a second it is made durable, for a power cut. A failed write changes nothing for
-//! the shipping: it is said, counted, and tried again at the next flush.
+//! The ledger says how far each file is safe. That is written at once, so that a process that is killed sends again only
+//! what was on its way; once a second it is made durable, for a power cut. The disk is waited for beside: what is settled
+//! meanwhile is written all the same. A failed write changes nothing for the shipping: it is said, counted, and tried again
+//! at the next flush.
 
 use crate::board::Card;
-use crate::checkpoint::{Key, Saved, Store};
+use crate::checkpoint::{Key, Saved, Store, Synced, Unsynced};
 use crate::metrics::AgentMetrics;
 use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
 use service::health::Health;
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
@@ -19,14 +21,22 @@ use tokio::time::Instant;
 
 /// Least time between two flushes: what a power cut can make to be read again.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// What is settled is written so much later: reports come in bursts, and a burst makes one write.
-const WRITE_DELAY: Duration = Duration::from_millis(2);
-/// Least time between two writes: what a kill can make to be sent again, beside what was on its way. A write of some
-/// entries is reckoned at 20 µs (not measured), so 0.2 % of a core …
-const WRITE_PAUSE: Duration = Duration::from_millis(10);
-/// … and least time for each entry, reckoned at 2 µs: many busy files are written less often, and no more than 2,000
-/// entries a second make the log grow.
+/// A write of some entries is reckoned at 25 µs (not measured), so these make 0.5 % of a core …
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
+/// … and an entry at 2 µs: many busy files are written less often, and no more than 2,000 entries a second make the log
+/// grow.
 const ENTRY_PAUSE: Duration = Duration::from_micros(500);
+/// So much of that time may be taken in advance: the reports of one look at many files come in bursts.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Waits for the disk: beside the commit stage, or, in a model, at once.
+pub(crate) type SyncFn = fn(Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>>;
+
+/// In a thread of its own. Panics as the sync does.
+pub(crate) fn beside(unsynced: Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>> {
+    let thread = tokio::task::spawn_blocking(|| unsynced.sync());
+    Box::pin(async { thread.await.expect("a sync neither panics nor is cancelled") })
+}
 
 /// What the tail stage tells before and after the groups of a file.
 #[derive(Debug)]
@@ -72,6 +82,21 @@ struct File {
     leaves_at: Option<(u64, &'static str)>,
 }
 
+/// Is told when what it waits for is durable, or cannot be made so: shipping goes on all the same.
+enum Waiter {
+    Opened(oneshot::Sender<()>),
+    Cut(StreamId, UnboundedSender<StreamId>),
+}
+
+impl Waiter {
+    fn tell(self) {
+        match self {
+            Self::Opened(written) => written.send(()).ok(), // Or tailing has ended.
+            Self::Cut(stream, done) => done.send(stream).ok(),
+        };
+    }
+}
+
 struct Commit {
     store: Store,
     ledger: Ledger,
@@ -80,16 +105,18 @@ struct Commit {
     forgets: Vec<Key>,
     /// Truncated lives that are not settled yet. Their entries stay when they are, unless a next life has replaced them.
     truncated: HashSet<Key>,
-    /// A truncation waits to be made durable.
+    /// Something waits to be made durable, and is not yet written.
     is_urgent: bool,
-    /// Cuts that wait to be made durable.
-    cuts: Vec<(StreamId, UnboundedSender<StreamId>)>,
+    /// Who waits for what is written to be durable, and who for what is being synced.
+    waiting: Vec<Waiter>,
+    syncing: Option<(Pin<Box<dyn Future<Output = Synced> + Send>>, Vec<Waiter>)>,
+    /// Another sync is to follow.
+    syncs_again: bool,
+    sync: SyncFn,
     /// Entries of files that are followed no longer and of what is no file, not yet written.
     rested: Vec<Arc<Saved>>,
-    /// When what is not yet written is to be.
-    write_at: Option<Instant>,
-    /// Until then nothing is written again.
-    rests_until: Instant,
+    /// The time of all writes is used up until then.
+    used_until: Instant,
     rewinds: UnboundedSender<Rewind>,
     metrics: AgentMetrics,
     health: Health,
@@ -101,13 +128,13 @@ pub(crate) async fn run(
     mut control: Receiver<Control>,
     mut entries: UnboundedReceiver<Entry>,
     rewinds: UnboundedSender<Rewind>,
+    sync: SyncFn,
     metrics: AgentMetrics,
     health: Health,
 ) {
-    let (ledger, files) = (Ledger::default(), HashMap::new());
-    let (dirty, forgets, cuts, rested) = (HashSet::new(), Vec::new(), Vec::new(), Vec::new());
-    let (truncated, is_urgent) = (HashSet::new(), false);
-    let (write_at, rests_until) = (None, Instant::now());
+    let (ledger, files, dirty, truncated) = (Ledger::default(), HashMap::new(), HashSet::new(), HashSet::new());
+    let (forgets, rested, waiting) = (Vec::new(), Vec::new(), Vec::new());
+    let (is_urgent, syncs_again, syncing, used_until) = (false, false, None, Instant::now());
     let mut commit = Commit {
         store,
         ledger,
@@ -116,20 +143,24 @@ pub(crate) async fn run(
         forgets,
         truncated,
         is_urgent,
-        cuts,
+        waiting,
+        syncing,
+        syncs_again,
+        sync,
         rested,
-        write_at,
-        rests_until,
+        used_until,
         rewinds,
         metrics,
         health,
     };
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let writes = tokio::time::sleep_until(commit.rests_until);
+    let writes = tokio::time::sleep_until(commit.used_until);
     tokio::pin!(writes);
     loop {
-        if let Some(at) = commit.next_write().filter(|at| *at != writes.deadline()) {
+        commit.write();
+        let write_at = commit.next_write();
+        if let Some(at) = write_at.filter(|at| *at != writes.deadline()) {
             writes.as_mut().reset(at);
         }
         tokio::select! {
@@ -140,22 +171,25 @@ pub(crate) async fn run(
                     commit.take(told);
                 }
             }
+            synced = commit.synced() => commit.end_sync(synced),
             _ = ticks.tick(), if commit.needs_flush() => commit.flush(),
-            () = &mut writes, if commit.write_at.is_some() => commit.write(),
+            () = &mut writes, if write_at.is_some() => {}
             entry = entries.recv() => {
                 // A file is opened before its first group exists: what is told comes first.
                 while let Ok(told) = control.try_recv() {
                     commit.take(told);
                 }
-                match entry {
-                    Some(entry) => commit.settle(entry),
-                    None => break,
+                let Some(entry) = entry else { break };
+                commit.settle(entry);
+                // Reports come in bursts: one write for all that are here.
+                while let Ok(entry) = entries.try_recv() {
+                    commit.settle(entry);
                 }
             }
         }
         commit.flush_urgent();
     }
-    commit.flush();
+    commit.end().await;
 }
 
 impl Commit {
@@ -168,8 +202,8 @@ impl Commit {
                 self.dirty.insert(stream);
                 replaces.into_iter().for_each(|before| self.forget_entry(before));
                 if let Some(written) = written {
-                    self.flush(); // If that fails, shipping goes on all the same.
-                    written.send(()).ok(); // Tailing has ended.
+                    self.waiting.push(Waiter::Opened(written));
+                    self.is_urgent = true;
                 }
             }
             Control::Leave { stream, epoch, end, reason } => {
@@ -196,7 +230,8 @@ impl Commit {
                     Arc::make_mut(&mut file.saved).cuts.push(at);
                     self.dirty.insert(stream);
                 }
-                self.cuts.push((stream, done));
+                self.waiting.push(Waiter::Cut(stream, done));
+                self.is_urgent = true;
             }
             Control::Rest { stream } => {
                 self.ledger.close(stream);
@@ -286,26 +321,18 @@ impl Commit {
         }
     }
 
-    /// Makes cuts and truncations durable at once, many in one flush. If that fails the event is sent all the same: shipping
-    /// goes on, and what a crash could then cut in another place is said with the failure.
+    /// Makes cuts, truncations and what follows them durable at once, many in one flush. If that fails the event is sent
+    /// all the same: shipping goes on, and what a crash could then cut in another place is said with the failure.
     fn flush_urgent(&mut self) {
-        if !std::mem::take(&mut self.is_urgent) && self.cuts.is_empty() {
-            return;
-        }
-        self.flush();
-        for (stream, done) in self.cuts.drain(..) {
-            done.send(stream).ok(); // Tailing has ended.
+        if std::mem::take(&mut self.is_urgent) {
+            self.flush();
         }
     }
 
     /// When to write; `None` if there is nothing, or a failed write waits for the next flush.
-    fn next_write(&mut self) -> Option<Instant> {
-        if !self.has_news() || self.store.is_torn() {
-            self.write_at = None;
-        } else if self.write_at.is_none() {
-            self.write_at = Some((Instant::now() + WRITE_DELAY).max(self.rests_until));
-        }
-        self.write_at
+    fn next_write(&self) -> Option<Instant> {
+        (self.has_news() && !self.store.is_torn())
+            .then(|| self.used_until.checked_sub(BURST).unwrap_or(self.used_until))
     }
 
     fn has_news(&self) -> bool {
@@ -313,36 +340,86 @@ impl Commit {
     }
 
     fn needs_flush(&self) -> bool {
-        self.has_news() || !self.store.is_durable()
+        self.has_news() || (!self.store.is_durable() && self.syncing.is_none())
     }
 
     /// For the next life of this process: a write, no wait for the disk.
     fn write(&mut self) {
-        let result = self.store(false);
-        if result.is_err() {
-            self.tell(result);
+        if self.next_write().is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        if let Err(error) = self.store(Store::write_shared) {
+            self.tell(Err(error));
         }
     }
 
-    /// For the next life of this machine.
+    /// For the next life of this machine: a write, and a sync beside it. A sync that is under way does not count: what was
+    /// just written may not be in it.
     fn flush(&mut self) {
-        if self.needs_flush() {
-            let result = self.store(true);
-            self.tell(result);
+        if self.store.wants_generation() {
+            let result = self.store(Store::flush_shared);
+            return self.end_flush(result);
+        }
+        match self.store(Store::write_shared) {
+            Ok(()) if self.syncing.is_some() => self.syncs_again = true,
+            Ok(()) => self.begin_sync(),
+            Err(error) => self.end_flush(Err(error)),
         }
     }
 
-    fn store(&mut self, durably: bool) -> io::Result<()> {
+    fn begin_sync(&mut self) {
+        match self.store.unsynced() {
+            Some(unsynced) => self.syncing = Some(((self.sync)(unsynced), std::mem::take(&mut self.waiting))),
+            None => self.end_flush(Ok(())),
+        }
+    }
+
+    /// What the sync under way comes to; never, if there is none.
+    async fn synced(&mut self) -> Synced {
+        match &mut self.syncing {
+            Some((sync, _)) => sync.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn end_sync(&mut self, synced: Synced) {
+        let told = self.syncing.take().map(|(_, waiters)| waiters);
+        let result = self.store.synced(synced);
+        self.tell(result);
+        told.into_iter().flatten().for_each(Waiter::tell);
+        if std::mem::take(&mut self.syncs_again) {
+            self.flush();
+        }
+    }
+
+    /// No sync is needed, or none is possible.
+    fn end_flush(&mut self, result: io::Result<()>) {
+        self.tell(result);
+        self.waiting.drain(..).for_each(Waiter::tell);
+    }
+
+    /// The last flush.
+    async fn end(mut self) {
+        self.syncs_again = false;
+        if self.syncing.is_some() {
+            let synced = self.synced().await;
+            self.end_sync(synced);
+        }
+        let result = self.store(Store::flush_shared);
+        self.end_flush(result);
+    }
+
+    fn store(
+        &mut self,
+        how: impl FnOnce(&mut Store, &mut dyn Iterator<Item = Arc<Saved>>, &[Key]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (rested, forgets) = (std::mem::take(&mut self.rested), std::mem::take(&mut self.forgets));
         let entries = u32::try_from(rested.len() + forgets.len() + self.dirty.len()).unwrap_or(u32::MAX);
         let moved = self.dirty.iter().filter_map(|stream| self.files.get(stream)).map(|file| file.saved.clone());
-        let puts = rested.into_iter().chain(moved);
-        let result =
-            if durably { self.store.flush_shared(puts, &forgets) } else { self.store.write_shared(puts, &forgets) };
+        let result = how(&mut self.store, &mut rested.into_iter().chain(moved), &forgets);
         self.dirty = HashSet::new(); // Its memory too: most files rest, and the next write has few.
-        self.write_at = None;
-        let rest = ENTRY_PAUSE.saturating_mul(entries).clamp(WRITE_PAUSE, FLUSH_INTERVAL);
-        self.rests_until = Instant::now() + rest;
+        let used = (WRITE_PAUSE + ENTRY_PAUSE.saturating_mul(entries)).min(FLUSH_INTERVAL);
+        self.used_until = self.used_until.max(Instant::now()) + used;
         result
     }
 
@@ -357,3 +434,5 @@ impl Commit {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::at_once;

@@ -124,7 +124,9 @@ pub fn start(
         tail::Wires { listings, touched: touched.clone(), rewinds, control, ledger, output: output.clone(), budget };
     let commit = {
         let metrics = metrics.clone();
-        spawn("commit", async move { commit::run(store, control_rx, entries, rewinds_tx, metrics, health).await })?
+        spawn("commit", async move {
+            commit::run(store, control_rx, entries, rewinds_tx, commit::beside, metrics, health).await
+        })?
     };
     let stream = {
         let (file_reloads, stops) = (reloads.clone(), inner_stop.clone());

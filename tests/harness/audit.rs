@@ -73,6 +73,8 @@ pub struct Report {
     pub inverted_in_a_life: Vec<Inversion>,
     /// Found more than once within one life of the agent.
     pub repeated_in_a_life: Vec<Name>,
+    /// How many lines each life of the agent sent that one before it had sent; the first is always 0.
+    pub resent: Vec<u64>,
     /// Named like a line of the run, with another content.
     pub corrupt: Vec<(Name, String)>,
     /// Never written by this run, or beyond what was written.
@@ -109,20 +111,27 @@ pub fn documents(written: &Written, copies: &[Copy]) -> Report {
 pub fn records(written: &Written, copies: &[Copy], lives: &[LifeEnd]) -> Report {
     let mut report = documents(written, copies);
     let (mut overall, mut in_life) = (HashMap::new(), HashMap::new());
+    report.resent = vec![0; lives.len() + 1];
     for copy in copies {
         let (Read::Whole(name), Some((partition, offset))) = (&copy.read, copy.place) else { continue };
         let life = lives.iter().take_while(|end| end.get(&partition).is_none_or(|&end| offset >= end)).count();
         let late = |after, life| Inversion { line: name.clone(), after, place: (partition, offset), life };
         let track: &mut Track = overall.entry((partition, &name.file)).or_default();
-        if let Step::Late(after) = track.step(name.seq) {
+        let step = track.step(name.seq);
+        if let Step::Late(after) = step {
             report.inverted.push(late(after, None));
         }
+        let is_known = matches!(step, Step::Repeat);
         let track: &mut Track = in_life.entry((life, partition, &name.file)).or_default();
         match track.step(name.seq) {
             Step::Late(after) => report.inverted_in_a_life.push(late(after, Some(life))),
-            Step::Repeat => report.repeated_in_a_life.push(name.clone()),
+            Step::Repeat => {
+                report.repeated_in_a_life.push(name.clone());
+                continue;
+            }
             Step::Forward => (),
         }
+        report.resent[life] += u64::from(is_known);
     }
     report
 }
@@ -291,7 +300,7 @@ mod tests {
         let lines = [ALL[0], ALL[1], ALL[2], ALL[3], ALL[0], ALL[1], ALL[2], ALL[3], ALL[4], ALL[5]];
         let killed = LifeEnd::from([(0, 4)]);
         let report = records(&written(), &topic(&lines), &[killed]);
-        assert_eq!(report.duplicated.len(), 4);
+        assert_eq!((report.duplicated.len(), &*report.resent), (4, &[0, 4][..]));
         assert!(report.inverted.is_empty() && report.inverted_in_a_life.is_empty(), "{report}");
         assert!(report.repeated_in_a_life.is_empty());
         // The same records from one life: the resend itself is the fault.

@@ -239,6 +239,7 @@ fn check(scene: &Scene, written: &Written, lives: &[LifeEnd], allowed: u64, agen
     let index = scene.audit_index(written).expect("the index reads back");
     eprintln!("figures {}: topic: {topic}", scene.run);
     eprintln!("figures {}: index: {index}", scene.run);
+    eprintln!("figures {}: lines that each life of the agent sent again: {:?}", scene.run, topic.resent);
     let surplus = topic.surplus();
     eprintln!(
         "figures {}: {surplus} copies in Kafka beyond the first of {} lines, {allowed} allowed",

@@ -17,7 +17,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
 }
 
-pub(super) fn write(file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     #[cfg(test)]
     done(Op::Write { at, bytes: bytes.into() })?;
     file.seek(io::SeekFrom::Start(at))?;

@@ -92,7 +92,15 @@ impl Process {
             budget,
         };
         let inputs = Arc::new(parted(config.inputs.clone()).0);
-        let commit = Stage::new(commit::run(store, control_rx, entries, rewinds_tx, metrics.clone(), Health::new()));
+        let commit = Stage::new(commit::run(
+            store,
+            control_rx,
+            entries,
+            rewinds_tx,
+            commit::at_once,
+            metrics.clone(),
+            Health::new(),
+        ));
         let tail = Stage::new(tail::run(config, inputs.clone(), known, wires, metrics.clone(), Board::default(), stop));
         (
             Self { commit, tail, inputs, listings, touched, told, control: Some(control), groups, trigger, metrics },

@@ -93,6 +93,18 @@ impl Flushed {
         Ok(())
     }
 
+    /// A sync beside the writing, with what it will make certain.
+    fn begin(&self, store: &Store) -> Option<(Unsynced, BTreeMap<Key, u64>)> {
+        Some((store.unsynced().filter(|_| !store.is_torn())?, self.now.clone()))
+    }
+
+    fn end(&mut self, store: &mut Store, syncing: Option<(Unsynced, BTreeMap<Key, u64>)>) {
+        let Some((unsynced, then)) = syncing else { return };
+        if store.synced(unsynced.sync()).is_ok() {
+            self.certain.push((WATCH.with_borrow(|watch| watch.ops.len()), then));
+        }
+    }
+
     /// Files come, grow, and go, over several generations and starts. Offsets only grow.
     fn life(&mut self, folder: &Path) {
         for start in 0..3 {
@@ -102,9 +114,12 @@ impl Flushed {
                 let puts = [saved(1, at), saved(2, at + 1), saved(100 + at, at)];
                 let forgets = [saved(100 + at - 10, 0).key()];
                 self.flush(&mut store, &puts, &forgets).ok();
+                let mut syncing = None;
                 for more in 2..=4 {
                     self.write(&mut store, &[saved(1, at + more), saved(2, at + more)], &[]).ok();
+                    syncing = syncing.or_else(|| self.begin(&store));
                 }
+                self.end(&mut store, syncing);
                 if step == 2 {
                     store.appended = COMPACT_ENTRIES_MIN + 1; // So many flushes later.
                 }
