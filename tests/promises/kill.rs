@@ -37,8 +37,7 @@ const ABORTED: i32 = 6;
 fn ten_kills_of_each_half_lose_nothing_and_store_nothing_twice() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let scene = Scene::shared("kill", 6);
-    let is_full = std::env::var_os("TAILRACE_TEST_FULL").is_some();
-    let (lines, kills) = if is_full { (1_000_000, KILLS_FULL) } else { (200_000, KILLS) };
+    let (lines, kills) = if is_full() { (1_000_000, KILLS_FULL) } else { (200_000, KILLS) };
     let (agent, indexer) = (scene.agent(), scene.indexer());
     let mut rng = fastrand::Rng::with_seed(scene.seed);
     let writer = Writer::start(scene.load(20, lines, RATE, 2));
@@ -64,6 +63,10 @@ fn ten_kills_of_each_half_lose_nothing_and_store_nothing_twice() {
     eprintln!("figures kill: all {lines} lines indexed {tail:?} after the last was written");
     eprintln!("figures kill: {kills} kills of the agent, {KILLS} of the indexer");
     check(&scene, &written, &lives, lines / LINES_A_COPY, &agent_life, &indexer_life);
+}
+
+fn is_full() -> bool {
+    std::env::var_os("TAILRACE_TEST_FULL").is_some()
 }
 
 /// Moments for each half, as counts of lines written; true kills the agent.
@@ -118,21 +121,23 @@ impl When {
 
     /// How often the point is passed before.
     fn passes(self, point: &str, rng: &mut fastrand::Rng) -> u32 {
+        let longer = if is_full() { 5 } else { 1 };
         match self {
             _ if reached_once(point) => 0,
             Self::AtOnce => rng.u32(0..3),
-            Self::KeepingUp if point.contains("fsync") => rng.u32(3..6), // Once a second.
-            Self::KeepingUp if point.contains("checkpoint") => rng.u32(50..80), // Some 16 a second.
-            Self::KeepingUp => rng.u32(250..400),                        // Once a group: some 90 a second.
+            Self::KeepingUp if point.contains("fsync") => longer * rng.u32(3..6), // Once a second.
+            Self::KeepingUp if point.contains("checkpoint") => longer * rng.u32(50..80), // Some 30 a second.
+            Self::KeepingUp => longer * rng.u32(250..400),                        // Once a group: some 90 a second.
         }
     }
 
     /// Copies in Kafka must be fewer. An agent that catches up may have sent all that was written since the one before
     /// it: within a second it is there. One that keeps up has a round of looks at its files on its way: all points lie in the
-    /// middle of one, where a random kill seldom falls.
-    fn allowed(self, points: u64) -> u64 {
+    /// middle of one, where a random kill seldom falls. In the full run its kills are as far apart as the random ones.
+    fn allowed(self, points: u64, lines: u64) -> u64 {
         match self {
             Self::AtOnce => points * self.rate(),
+            Self::KeepingUp if is_full() => lines / LINES_A_COPY,
             Self::KeepingUp => points * self.rate() / ROUNDS_A_SECOND,
         }
     }
@@ -177,7 +182,7 @@ fn at_each_point(crates: &[&str], when: When) {
     scene.wait_indexed(lines, Duration::from_secs(120));
     let (agent, indexer) = if of_agent { (&life, &other_life) } else { (&other_life, &life) };
     eprintln!("figures points: killed at {points:?}");
-    let allowed = when.allowed(points.len() as u64);
+    let allowed = when.allowed(points.len() as u64, lines);
     check(&scene, &written, &lives, allowed, agent, indexer);
 }
 
