@@ -29,11 +29,14 @@ const ENTRY_PAUSE: Duration = Duration::from_micros(500);
 /// So much of that time may be taken in advance: the reports of one look at many files come in bursts.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Waits for the disk: beside the commit stage, or, in a model, at once.
-pub(crate) type SyncFn = fn(Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>>;
+/// A wait for the disk.
+pub(crate) type Syncing = Pin<Box<dyn Future<Output = Synced> + Send>>;
+
+/// How it is waited for: beside the commit stage, or, in a model, at once.
+pub(crate) type SyncFn = fn(Unsynced) -> Syncing;
 
 /// In a thread of its own. Panics as the sync does.
-pub(crate) fn beside(unsynced: Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>> {
+pub(crate) fn beside(unsynced: Unsynced) -> Syncing {
     let thread = tokio::task::spawn_blocking(|| unsynced.sync());
     Box::pin(async { thread.await.expect("a sync neither panics nor is cancelled") })
 }
@@ -109,7 +112,7 @@ struct Commit {
     is_urgent: bool,
     /// Who waits for what is written to be durable, and who for what is being synced.
     waiting: Vec<Waiter>,
-    syncing: Option<(Pin<Box<dyn Future<Output = Synced> + Send>>, Vec<Waiter>)>,
+    syncing: Option<(Syncing, Vec<Waiter>)>,
     /// Another sync is to follow.
     syncs_again: bool,
     sync: SyncFn,

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// What `beside` does, in this thread, when the gate lets it.
-pub(crate) fn at_once(unsynced: Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>> {
+pub(crate) fn at_once(unsynced: Unsynced) -> Syncing {
     let gate = GATE.with_borrow(Clone::clone);
     Box::pin(async move {
         if let Some(gate) = gate {
