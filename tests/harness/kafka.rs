@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashSet};
@@ -41,6 +41,21 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// A copy of what was read.
+    pub fn of(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message
+            .headers()
+            .map(|headers| headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect());
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers: headers.unwrap_or_default(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        }
+    }
+
     /// The line that was shipped: the envelope's `message`, or the value itself if it is no JSON object.
     pub fn line(&self) -> String {
         let message = serde_json::from_slice::<serde_json::Value>(&self.value)
@@ -139,10 +154,30 @@ impl Cluster {
                 // The end of a partition comes after all that stood there when it was fetched.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
                 Some(Err(error)) => bail!("reading {topic}: {error}"),
-                Some(Ok(message)) => records.push(stored(&message)),
+                Some(Ok(message)) => records.push(Stored::of(&message)),
             }
         }
         Ok(records)
+    }
+
+    /// A consumer at offset 0 of each of the first `partitions` of `topic`, to read while records come.
+    ///
+    /// Errors while it polls: the broker is away, for now; offsets that are gone, for good.
+    pub fn reader(&self, topic: &str, partitions: i32) -> Result<BaseConsumer> {
+        let consumer: BaseConsumer = self
+            .config()
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("fetch.message.max.bytes", "8388608")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("log_level", "0")
+            .create()?;
+        let mut from = TopicPartitionList::new();
+        for partition in 0..partitions {
+            from.add_partition_offset(topic, partition, Offset::Offset(0))?;
+        }
+        consumer.assign(&from)?;
+        Ok(consumer)
     }
 
     /// The offsets that `group` has committed for `topic`; a partition without one is left out.
@@ -179,19 +214,5 @@ impl Cluster {
             }
         }
         producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))
-    }
-}
-
-fn stored(message: &rdkafka::message::BorrowedMessage<'_>) -> Stored {
-    let headers = message
-        .headers()
-        .map(|headers| headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect());
-    Stored {
-        partition: message.partition(),
-        offset: message.offset(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().unwrap_or_default().to_vec(),
-        headers: headers.unwrap_or_default(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
     }
 }

@@ -1,12 +1,12 @@
 //! Promise: killed at any moment and at every named point, nothing is lost and nothing is stored twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tests::audit::LifeEnd;
 use tests::daemon::Daemon;
+use tests::points::points_in;
 use tests::scene::Scene;
 use tests::writer::{Writer, Written};
 use tests::{stack, wait};
@@ -217,23 +217,6 @@ fn reached_by_refusal(point: &str) -> bool {
 /// Points that a life may pass only once or so: a compaction needs a long log, or happens at the start.
 fn reached_once(point: &str) -> bool {
     point.contains("rename") || point.contains("revoke") || reached_by_refusal(point)
-}
-
-/// Every name that the sources below `folder` give to a failpoint.
-fn points_in(folder: &Path) -> BTreeSet<String> {
-    let mut points = BTreeSet::new();
-    for entry in std::fs::read_dir(folder).expect("the sources are there") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            points.extend(points_in(&path));
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("a source is text");
-        points.extend(
-            text.split("failpoint::hit(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
-        );
-    }
-    points
 }
 
 #[track_caller]
