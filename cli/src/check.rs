@@ -10,6 +10,8 @@ use std::process::ExitCode;
 /// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`.
 ///
 /// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now.
+/// Of an indexer's it says how long each grok pattern may take, and warns, on standard error, of those that need
+/// backtracking.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The configuration file.
@@ -67,5 +69,17 @@ fn indexer(path: &Path) -> anyhow::Result<String> {
     let config: indexer::IndexerConfig = service::load::read_config(path)?;
     let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
     indexer::check(&config).map_err(unusable)?;
+    if let Some(dir) = &config.pipelines.dir {
+        let library = engine::Library::load(dir)?;
+        for pipeline in library.names().filter_map(|name| library.get(name)) {
+            for note in pipeline.notes() {
+                let text = format!("{}: {}: {}", pipeline.name(), note.place, note.text);
+                match note.is_warning {
+                    true => eprintln!("{text}"),
+                    false => writeln!(std::io::stdout(), "{text}")?,
+                }
+            }
+        }
+    }
     Ok("an indexer; its pipelines compile".to_owned())
 }

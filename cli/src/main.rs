@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod check;
+mod grok;
 mod overlap;
 mod simulate;
 mod state;
@@ -50,6 +51,8 @@ enum Command {
     Indexer(indexer::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Tries a grok pattern on lines, and says why one does not match
+    Grok(grok::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
     /// Shows what an agent remembers of its files, or makes it forget some
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Grok(options) => grok::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

@@ -1,10 +1,11 @@
 //! `tailrace simulate`: documents or lines on standard input, what a pipeline makes of them on standard output.
 //!
 //! One JSON line out for each line in, in order: `{"doc": {…}}`, `{"dropped": true}` or
-//! `{"error": {"type", "reason", "processor", "tag"}}`. Other programs call this: the form is a contract.
+//! `{"error": {"type", "reason", "processor", "tag"}}`, with `explanation` where there is one. Other programs call this:
+//! the form is a contract.
 
 use anyhow::Context as _;
-use engine::{Failure, Library, Outcome, Pipeline};
+use engine::{Failure, Library, Outcome, Pipeline, Single};
 use event::document::write_text;
 use event::{Event, Object, Value};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Lines are plain text: each becomes the document {"message": line}.
     #[arg(long)]
     text: bool,
+    /// Before each answer a line for each processor: the document after it, and the microseconds it took.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Runs the command.
@@ -43,7 +47,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let (library, name) = load(options)?;
     let pipeline = library.get(&name).context("the pipeline that was loaded is gone")?;
-    let simulation = Simulation { library: &library, pipeline, now_ms, text: options.text };
+    let singles = match options.trace {
+        true => {
+            Library::take(&mut load(options)?.0, &name).context("the pipeline that was loaded is gone")?.into_singles()
+        }
+        false => Vec::new(),
+    };
+    let simulation = Simulation { library: &library, pipeline, singles, now_ms, text: options.text };
     let mut input = BufReader::with_capacity(BUFFER_BYTES, std::io::stdin().lock());
     let result = simulation.pump(&mut input, &mut std::io::stdout().lock());
     match result {
@@ -73,6 +83,8 @@ fn load(options: &Options) -> anyhow::Result<(Library, String)> {
 struct Simulation<'l> {
     library: &'l Library,
     pipeline: &'l Pipeline,
+    /// For a trace: the pipeline's processors one by one.
+    singles: Vec<Single>,
     now_ms: i64,
     text: bool,
 }
@@ -109,10 +121,40 @@ impl Simulation<'_> {
             Ok(event) => event,
             Err(problem) => return parse_error(&problem, out),
         };
+        if !self.singles.is_empty() {
+            self.trace(&mut event.clone(), out);
+        }
         match self.pipeline.run(self.library, &mut event, self.now_ms) {
             Ok(Outcome::Document) => document(&event, out),
             Ok(Outcome::Dropped) => out.extend_from_slice(b"{\"dropped\":true}\n"),
-            Err(failure) => error(&failure, out),
+            Err(failure) => error(&failure, self.pipeline.explain(&failure, &event).as_deref(), out),
+        }
+    }
+
+    /// Runs the processors one by one, up to the first that fails or drops the document.
+    fn trace(&self, event: &mut Event, out: &mut Vec<u8>) {
+        for (nth, single) in self.singles.iter().enumerate() {
+            let start = service::clock::monotonic();
+            let outcome = single.pipeline.run(self.library, event, self.now_ms);
+            let us = start.elapsed().as_nanos() as f64 / 1000.0;
+            out.extend_from_slice(format!("{{\"step\":{nth},\"processor\":").as_bytes());
+            write_text(single.kind, out);
+            if let Some(tag) = &single.tag {
+                out.extend_from_slice(b",\"tag\":");
+                write_text(tag, out);
+            }
+            out.extend_from_slice(format!(",\"us\":{us:.1},").as_bytes());
+            let mut told = Vec::new();
+            let goes_on = matches!(outcome, Ok(Outcome::Document));
+            match outcome {
+                Ok(Outcome::Document) => document(event, &mut told),
+                Ok(Outcome::Dropped) => told.extend_from_slice(b"{\"dropped\":true}\n"),
+                Err(failure) => error(&failure, single.pipeline.explain(&failure, event).as_deref(), &mut told),
+            }
+            out.extend_from_slice(told.get(1..).unwrap_or(b"}\n")); // Its members go on in the line's object.
+            if !goes_on {
+                return;
+            }
         }
     }
 
@@ -155,15 +197,22 @@ fn document(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}}\n");
 }
 
-fn error(failure: &Failure, out: &mut Vec<u8>) {
-    answer_error(failure.kind, &failure.reason, Some(failure.processor), failure.tag.as_deref(), out);
+fn error(failure: &Failure, explanation: Option<&str>, out: &mut Vec<u8>) {
+    answer_error(failure.kind, &failure.reason, Some(failure.processor), failure.tag.as_deref(), explanation, out);
 }
 
 fn parse_error(reason: &str, out: &mut Vec<u8>) {
-    answer_error("parse_exception", reason, None, None, out);
+    answer_error("parse_exception", reason, None, None, None, out);
 }
 
-fn answer_error(kind: &str, reason: &str, processor: Option<&str>, tag: Option<&str>, out: &mut Vec<u8>) {
+fn answer_error(
+    kind: &str,
+    reason: &str,
+    processor: Option<&str>,
+    tag: Option<&str>,
+    explanation: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     let or_null = |text: Option<&str>, out: &mut Vec<u8>| match text {
         Some(text) => write_text(text, out),
         None => out.extend_from_slice(b"null"),
@@ -176,6 +225,10 @@ fn answer_error(kind: &str, reason: &str, processor: Option<&str>, tag: Option<&
     or_null(processor, out);
     out.extend_from_slice(b",\"tag\":");
     or_null(tag, out);
+    if let Some(explanation) = explanation {
+        out.extend_from_slice(b",\"explanation\":");
+        write_text(explanation, out);
+    }
     out.extend_from_slice(b"}}\n");
 }
 
@@ -184,10 +237,14 @@ mod tests {
     use super::*;
 
     fn simulate(pipeline: &str, text: bool, input: &str) -> String {
+        answers(pipeline, text, Vec::new(), input)
+    }
+
+    fn answers(pipeline: &str, text: bool, singles: Vec<Single>, input: &str) -> String {
         let mut library = Library::new();
         library.add("p", "p.yml", pipeline).expect("the pipeline loads");
         let pipeline = library.get("p").expect("it was just added");
-        let simulation = Simulation { library: &library, pipeline, now_ms: 0, text };
+        let simulation = Simulation { library: &library, pipeline, singles, now_ms: 0, text };
         let mut out = Vec::new();
         simulation.pump(&mut BufReader::new(input.as_bytes()), &mut out).expect("memory can be read and written");
         String::from_utf8(out).expect("JSON is UTF-8")
@@ -212,5 +269,23 @@ mod tests {
     fn text_becomes_message_and_metadata_shows_only_if_set() {
         let pipeline = "processors: [{set: {field: _index, value: 'logs-{{message}}'}}]";
         assert_eq!(simulate(pipeline, true, "a\n"), "{\"doc\":{\"message\":\"a\",\"_index\":\"logs-a\"}}\n");
+    }
+
+    #[test]
+    fn a_trace_shows_the_document_after_each_processor_and_why_one_failed() {
+        let pipeline = "{processors: [{set: {field: a, value: 1, tag: t}}, {grok: {field: message, patterns: ['^%{INT:n} x']}}], \
+                        on_failure: [{remove: {field: message}}]}";
+        let mut library = Library::new();
+        library.add("p", "p.yml", pipeline).expect("the pipeline loads");
+        let singles = library.take("p").expect("it was just added").into_singles();
+        let out = answers(pipeline, true, singles, "12 y\n");
+        let lines: Vec<_> = out.lines().collect();
+        assert!(lines[0].starts_with(r#"{"step":0,"processor":"set","tag":"t","us":"#), "{}", lines[0]);
+        assert!(lines[0].ends_with(r#","doc":{"message":"12 y","a":1}}"#), "{}", lines[0]);
+        assert!(lines[1].starts_with(r#"{"step":1,"processor":"grok","us":"#), "{}", lines[1]);
+        let why = r#""explanation":"the pattern fits up to [%{INT:n}]; at column 4 it wants [ x], and there is [y]"}}"#;
+        assert!(lines[1].ends_with(why), "{}", lines[1]);
+        assert_eq!(lines[2], r#"{"doc":{"a":1}}"#);
+        assert_eq!(lines.len(), 3);
     }
 }

@@ -272,11 +272,13 @@ impl Plan {
             Ok(Err(failure)) => {
                 self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
                 let at = failure.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
-                let reason = &failure.reason;
-                self.mark(
-                    event,
-                    &format!("pipeline {}, processor {}{at}: {reason}", failure.pipeline, failure.processor),
-                );
+                let mut reason =
+                    format!("pipeline {}, processor {}{at}: {}", failure.pipeline, failure.processor, failure.reason);
+                if let Some(explanation) = pipeline.explain(&failure, event) {
+                    reason.push_str("; ");
+                    reason.push_str(&explanation);
+                }
+                self.mark(event, &reason);
                 Outcome::Document
             }
         }

@@ -1,31 +1,44 @@
-//! Grok patterns in, a linear-time matcher out: `%{NAME:field:type}` is filled in, Oniguruma's syntax is translated, and
-//! all patterns of a processor become one automaton.
+//! Grok patterns in, a matcher out: `%{NAME:field:type}` is filled in, Oniguruma's syntax is read, and all patterns of a
+//! processor become one automaton that takes time linear in the text. A pattern that truly needs backtracking gets a
+//! matcher of its own, with a budget of steps.
 //!
 //! Semantics are those of Elasticsearch's grok: several patterns are alternatives of one search, so the match that
 //! starts first wins, and of those the pattern that stands first. `.` does not match a newline, `^` and `$` are line
-//! anchors. Matching takes time linear in the text, whatever the pattern.
+//! anchors.
 
 mod bank;
+mod parse;
+mod tree;
+
+mod looks;
+mod lower;
+
+mod linear;
+mod machine;
 mod one_pass;
-mod translate;
+mod scan;
 
+mod backtrack;
+mod program;
+
+mod explain;
+
+pub use backtrack::Exhausted;
 pub use bank::{Bank, Ecs};
+pub use explain::Explanation;
 
+use backtrack::Search;
 use event::FieldPath;
-use one_pass::OnePass;
-use regex_automata::meta::{BuildError, Regex};
-use regex_automata::nfa::thompson::NFA;
-use regex_automata::util::primitives::NonMaxUsize;
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, PatternID};
-use translate::Translated;
+use explain::Explainer;
+use linear::{Linear, Spans};
+use looks::Looks;
+use lower::Reason;
+use parse::Parsed;
+use program::Program;
+use std::sync::{Arc, OnceLock};
 
-/// Largest compiled automaton of one processor, in bytes.
-const NFA_BYTES_MAX: usize = 16 << 20;
 /// Largest table of a pattern that can be matched in one pass, in bytes.
 const ONE_PASS_BYTES_MAX: usize = 4 << 20;
-/// Deepest nesting in a translated pattern.
-const NESTING_MAX: u32 = 500;
 /// Slots that fit on the stack: two for each pattern and each capture.
 const STACK_SLOTS: usize = 64;
 
@@ -53,53 +66,98 @@ pub struct Capture {
     pub field: FieldPath,
     /// As what.
     pub kind: Kind,
-    /// Slots of its groups' starts, in order: the first group that took part gives the text.
-    slots: Vec<usize>,
+    /// Its groups, in order: the first that took part gives the text.
+    groups: Vec<usize>,
+}
+
+/// How long a pattern may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// At the start of a text: one look at each byte, and one thing to do.
+    OnePass,
+    /// A few looks at each byte.
+    Linear,
+    /// Up to the budget of steps: it has to try one way after another.
+    Backtracking {
+        /// Because of what.
+        reason: String,
+        /// What may be written instead, where there is something.
+        instead: Option<String>,
+    },
+}
+
+impl std::fmt::Display for Class {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OnePass => f.write_str("linear, in one pass"),
+            Self::Linear => f.write_str("linear"),
+            Self::Backtracking { reason, instead } => {
+                write!(f, "needs backtracking, under a budget of steps, because of {reason}")?;
+                instead.as_ref().map_or(Ok(()), |instead| write!(f, "; cheaper: {instead}"))
+            }
+        }
+    }
+}
+
+/// A pattern that needs backtracking.
+struct Kept {
+    /// Its number among all patterns.
+    nth: usize,
+    program: Program,
+    is_line_anchored: bool,
+    reason: Reason,
 }
 
 /// Compiled patterns. Cheap to share between threads.
 pub struct Grok {
-    regex: Regex,
     /// Captures of each pattern.
     captures: Vec<Vec<Capture>>,
-    slots: usize,
-    /// Each pattern by itself, if all start with `^`: on a text of one line they are tried in turn at its start, where
-    /// a pattern alone can often be matched in one pass.
-    anchored: Vec<Alone>,
-}
-
-/// A pattern by itself.
-enum Alone {
-    OnePass(Box<OnePass>),
-    Any(Regex),
+    /// Those without backtracking, and their numbers among all.
+    linear: Option<Linear>,
+    numbers: Vec<usize>,
+    kept: Vec<Kept>,
+    /// What the patterns were made of, for the explanation of the first text that does not match.
+    bank: Bank,
+    patterns: Vec<String>,
+    explainer: OnceLock<Explainer>,
 }
 
 impl Grok {
     /// Compiles `patterns`, whose names are looked up in `bank`.
     ///
-    /// Errors: an unknown name, a reference to itself, a syntax error, or a construct that no linear-time matcher has.
+    /// Errors: an unknown name, a reference to itself, a syntax error, or a pattern that is too large.
     pub fn new<P: AsRef<str>>(bank: &Bank, patterns: &[P]) -> Result<Self, String> {
-        let mut translated = Vec::new();
-        for pattern in patterns {
-            let expanded = bank.expand(pattern.as_ref())?;
-            translated.push(
-                translate::translate(&expanded).map_err(|wrong| format!("pattern [{}]: {wrong}", pattern.as_ref()))?,
-            );
-        }
-        let texts: Vec<_> = translated.iter().map(|translated| translated.regex.as_str()).collect();
-        let regex = compile(&texts).map_err(|error| refused(&error, patterns))?;
-        let mut anchored = Vec::new();
-        if translated.iter().all(|translated| translated.line_anchored) {
-            for text in &texts {
-                anchored.push(Alone::new(text).map_err(|error| refused(&error, patterns))?);
+        let (mut captures, mut numbers, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut looks, mut hirs, mut groups, mut are_line_anchored) = (Looks::default(), Vec::new(), Vec::new(), true);
+        for (nth, pattern) in patterns.iter().map(AsRef::as_ref).enumerate() {
+            let wrong = |wrong: String| format!("pattern [{pattern}]: {wrong}");
+            let parsed = parse::parse(bank, pattern).map_err(wrong)?;
+            captures.push(fields_of(&parsed).map_err(wrong)?);
+            let is_line_anchored = parsed.tree.is_line_anchored();
+            match lower::lower(&parsed, &mut looks) {
+                Ok(hir) => {
+                    numbers.push(nth);
+                    hirs.push(hir);
+                    groups.push(parsed.groups.len());
+                    are_line_anchored &= is_line_anchored;
+                }
+                Err(reason) => {
+                    let program = Program::new(&parsed.tree, parsed.groups.len()).map_err(wrong)?;
+                    kept.push(Kept { nth, program, is_line_anchored, reason });
+                }
             }
         }
-        let mut captures = Vec::new();
-        for (nth, translated) in translated.iter().enumerate() {
-            captures.push(fields_of(translated, &regex, nth)?);
-        }
-        let slots = regex.group_info().slot_len();
-        Ok(Self { regex, captures, slots, anchored })
+        let looks = Arc::new(looks);
+        let linear = match hirs.is_empty() {
+            true => None,
+            false => Some(Linear::new(&hirs, &groups, &looks, are_line_anchored).map_err(|wrong| {
+                let list: Vec<_> = patterns.iter().map(|pattern| format!("[{}]", pattern.as_ref())).collect();
+                format!("pattern {} {wrong}", list.join(", "))
+            })?),
+        };
+        let patterns = patterns.iter().map(|pattern| pattern.as_ref().to_owned()).collect();
+        let (bank, explainer) = (bank.clone(), OnceLock::new());
+        Ok(Self { captures, linear, numbers, kept, bank, patterns, explainer })
     }
 
     /// The fields of all patterns.
@@ -107,67 +165,84 @@ impl Grok {
         self.captures.iter().flatten()
     }
 
+    /// The patterns as they were written.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// How far the patterns came on a text that they do not match. Slower than a match by far.
+    pub fn explain(&self, text: &str) -> Option<Explanation> {
+        self.explainer.get_or_init(|| Explainer::new(&self.bank, &self.patterns)).explain(text)
+    }
+
+    /// How long each of the patterns may take.
+    pub fn classes(&self) -> Vec<Class> {
+        let mut classes = vec![Class::Linear; self.captures.len()];
+        let one_pass = self.linear.as_ref().map_or(0, Linear::one_pass_len);
+        for nth in self.numbers.iter().take(one_pass) {
+            classes[*nth] = Class::OnePass;
+        }
+        for kept in &self.kept {
+            let Reason { what, instead } = kept.reason.clone();
+            classes[kept.nth] = Class::Backtracking { reason: what, instead };
+        }
+        classes
+    }
+
     /// Searches `text` and hands each captured part to `found`. Returns which pattern matched, counted from 0.
-    pub fn match_text(&self, text: &str, found: impl FnMut(&Capture, &str)) -> Option<usize> {
-        if self.slots <= STACK_SLOTS {
-            let mut slots = [None; STACK_SLOTS];
-            self.match_with(text, &mut slots[..self.slots], found)
-        } else {
-            self.match_with(text, &mut vec![None; self.slots], found)
+    ///
+    /// Errors: a pattern that needs backtracking used up its budget.
+    pub fn match_text(&self, text: &str, found: impl FnMut(&Capture, &str)) -> Result<Option<usize>, Exhausted> {
+        if !self.kept.is_empty() {
+            return self.match_mixed(text, found);
         }
+        let Some(linear) = &self.linear else { return Ok(None) };
+        Ok(linear.search(text, |_, nth, spans| {
+            self.report(nth, text, spans, found);
+            nth
+        }))
     }
 
-    fn match_with(
-        &self,
-        text: &str,
-        slots: &mut [Option<NonMaxUsize>],
-        found: impl FnMut(&Capture, &str),
-    ) -> Option<usize> {
-        if !self.anchored.is_empty() && memchr::memchr(b'\n', text.as_bytes()).is_none() {
-            let nth = self.anchored.iter().position(|pattern| pattern.match_start(text, slots))?;
-            // Slots of one pattern start with its own two; in the list each pattern has two before all groups.
-            let first = self.regex.group_info().slots(PatternID::must(nth), 1).map_or(2, |(slot, _)| slot);
-            self.report(nth, text, |slot| slots.get(slot + 2 - first).copied().flatten(), found);
-            return Some(nth);
+    /// With patterns that need backtracking: the match that starts first, wherever it comes from.
+    fn match_mixed(&self, text: &str, found: impl FnMut(&Capture, &str)) -> Result<Option<usize>, Exhausted> {
+        let linear = self.linear.as_ref().and_then(|linear| linear.search(text, |start, nth, _| (start, nth)));
+        let mut best = linear.map(|(start, nth)| (start, self.numbers[nth]));
+        let mut search = None;
+        for kept in &self.kept {
+            let most = match best {
+                None => text.len(),
+                Some((start, nth)) if kept.nth < nth => start,
+                Some((0, _)) => continue,
+                Some((start, _)) => start - 1,
+            };
+            let mut kept_search = Search::new(&kept.program, text);
+            if let Some(start) = kept_search.find(most, kept.is_line_anchored)? {
+                best = Some((start, kept.nth));
+                search = Some(kept_search);
+            }
         }
-        let nth = self.regex.search_slots(&Input::new(text), slots)?.as_usize();
-        self.report(nth, text, |slot| slots.get(slot).copied().flatten(), found);
-        Some(nth)
+        let Some((_, nth)) = best else { return Ok(None) };
+        match (&search, &self.linear) {
+            (Some(search), _) if !self.numbers.contains(&nth) => {
+                self.report(nth, text, &|group| search.span(group), found);
+            }
+            (_, Some(linear)) => {
+                linear.search(text, |_, _, spans| self.report(nth, text, spans, found));
+            }
+            _ => {}
+        }
+        Ok(Some(nth))
     }
 
-    fn report(
-        &self,
-        nth: usize,
-        text: &str,
-        slot: impl Fn(usize) -> Option<NonMaxUsize>,
-        mut found: impl FnMut(&Capture, &str),
-    ) {
+    fn report(&self, nth: usize, text: &str, spans: Spans<'_>, mut found: impl FnMut(&Capture, &str)) {
         for capture in &self.captures[nth] {
-            let part = capture.slots.iter().find_map(|start| text.get(slot(*start)?.get()..slot(start + 1)?.get()));
+            let part = capture.groups.iter().find_map(|group| {
+                let (start, end) = spans(*group)?;
+                text.get(start..end)
+            });
             if let Some(part) = part {
                 found(capture, part);
             }
-        }
-    }
-}
-
-impl Alone {
-    fn new(pattern: &str) -> Result<Self, Box<BuildError>> {
-        let compiled = NFA::compiler()
-            .syntax(syntax())
-            .configure(NFA::config().nfa_size_limit(Some(NFA_BYTES_MAX)))
-            .build(pattern)
-            .ok();
-        match compiled.and_then(|nfa| OnePass::new(&nfa)) {
-            Some(one_pass) => Ok(Self::OnePass(Box::new(one_pass))),
-            None => compile(&[pattern]).map(Self::Any),
-        }
-    }
-
-    fn match_start(&self, text: &str, slots: &mut [Option<NonMaxUsize>]) -> bool {
-        match self {
-            Self::OnePass(pattern) => pattern.match_start(text.as_bytes(), slots),
-            Self::Any(pattern) => pattern.search_slots(&Input::new(text).anchored(Anchored::Yes), slots).is_some(),
         }
     }
 }
@@ -178,36 +253,14 @@ impl std::fmt::Debug for Grok {
     }
 }
 
-fn compile(patterns: &[&str]) -> Result<Regex, Box<BuildError>> {
-    let config = Regex::config().nfa_size_limit(Some(NFA_BYTES_MAX)).onepass_size_limit(Some(ONE_PASS_BYTES_MAX));
-    Regex::builder().syntax(syntax()).configure(config).build_many(patterns).map_err(Box::new)
-}
-
-fn syntax() -> syntax::Config {
-    syntax::Config::new().multi_line(true).nest_limit(NESTING_MAX)
-}
-
-fn refused<P: AsRef<str>>(error: &BuildError, patterns: &[P]) -> String {
-    let pattern = error.pattern().and_then(|nth| patterns.get(nth.as_usize())).map_or("", |pattern| pattern.as_ref());
-    match (error.size_limit(), error.syntax_error()) {
-        (Some(bytes), _) => {
-            format!("pattern [{pattern}] needs a matcher of more than {bytes} bytes; make its repeats smaller")
-        }
-        (_, Some(syntax)) => format!("pattern [{pattern}] is no regular expression: {syntax}"),
-        _ => format!("pattern [{pattern}]: {error}"),
-    }
-}
-
-fn fields_of(translated: &Translated, regex: &Regex, nth: usize) -> Result<Vec<Capture>, String> {
+fn fields_of(parsed: &Parsed) -> Result<Vec<Capture>, String> {
     let mut captures: Vec<(&str, Capture)> = Vec::new();
-    let pattern = PatternID::new(nth).map_err(|error| error.to_string())?;
-    for (group, name) in translated.groups.iter().enumerate() {
-        let (slot, _) = regex.group_info().slots(pattern, group + 1).ok_or("a group got lost")?;
+    for (group, name) in parsed.groups.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         match captures.iter_mut().find(|(known, _)| known == name) {
-            Some((_, capture)) => capture.slots.push(slot),
+            Some((_, capture)) => capture.groups.push(group),
             None => {
                 let (field, kind) = field_and_kind(name)?;
-                captures.push((name, Capture { field, kind, slots: vec![slot] }));
+                captures.push((name, Capture { field, kind, groups: vec![group] }));
             }
         }
     }

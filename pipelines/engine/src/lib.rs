@@ -7,6 +7,7 @@ pub mod cases;
 mod date;
 pub mod failure;
 pub mod grok;
+mod inspect;
 mod library;
 mod options;
 mod pipeline;
@@ -17,6 +18,7 @@ mod text;
 mod yaml;
 
 pub use failure::{Failure, Problem};
+pub use inspect::{Note, Single};
 pub use library::{Library, LoadError};
 pub use pipeline::{Flow, Outcome, Pipeline, Run, Step};
 pub use registry::names as processor_names;

@@ -126,10 +126,41 @@ impl Library {
         self.pipelines.get(name)
     }
 
+    /// Takes out the pipeline called `name`.
+    pub fn take(&mut self, name: &str) -> Option<Pipeline> {
+        self.pipelines.remove(name)
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.pipelines.keys().map(String::as_str)
     }
+}
+
+/// Adds the definitions of every file in a folder of grok patterns, in order of their names.
+///
+/// Errors: the folder or a file can't be read or is too large, or a line of it is no definition.
+pub(crate) fn define_patterns(dir: &Path, bank: &mut crate::grok::Bank) -> Result<(), String> {
+    let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error }.to_string();
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| unreadable(dir, error))? {
+        let path = entry.map_err(|error| unreadable(dir, error))?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_file() && !is_hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    for path in paths {
+        let size = std::fs::metadata(&path).map_err(|error| unreadable(&path, error))?.len();
+        if size > FILE_BYTES_MAX {
+            let path = path.display();
+            return Err(format!("{path}: the file has {size} bytes, at most {FILE_BYTES_MAX} are read"));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+        bank.define_all(&path.display().to_string(), &text)?;
+    }
+    Ok(())
 }
 
 fn is_pipeline_file(path: &Path) -> bool {

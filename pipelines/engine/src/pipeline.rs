@@ -3,6 +3,7 @@
 //! Specified by Elasticsearch's `CompoundProcessor` and `Pipeline`.
 
 use crate::failure::{Failure, Problem};
+use crate::inspect::Note;
 use crate::library::Library;
 use event::{Event, Object, Value};
 use std::fmt;
@@ -36,6 +37,16 @@ pub struct Run<'l> {
 
 /// The work of one processor: pure, no I/O, no clock, no lock.
 pub trait Step: Send + Sync + fmt::Debug {
+    /// What the step fails on in the document, at greater length than its error: for people, and slower than the step.
+    fn explain(&self, _: &Event) -> Option<String> {
+        None
+    }
+
+    /// What there is to know of the step before it runs.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+
     /// Changes the document, or says why it can't. A document that a step failed on keeps what was done to it.
     fn apply(&self, event: &mut Event, run: &Run<'_>) -> Result<Flow, Box<Problem>>;
 }

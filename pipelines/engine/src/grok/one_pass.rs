@@ -4,11 +4,13 @@
 //! automaton). This one looks at four times as many bytes in the same time: bytes that change nothing, such as all but the
 //! last of `[^"]*`, are skipped without following the table, and most steps have nothing to record.
 
+use super::looks::Looks;
 use super::{ONE_PASS_BYTES_MAX, STACK_SLOTS};
 use regex_automata::nfa::thompson::{NFA, State as NfaState, Transition};
 use regex_automata::util::alphabet::ByteClasses;
-use regex_automata::util::look::{LookMatcher, LookSet};
+use regex_automata::util::look::LookSet;
 use regex_automata::util::primitives::{NonMaxUsize, StateID};
+use std::sync::Arc;
 
 /// The state from which no match is reached.
 const DEAD: u32 = 0;
@@ -19,7 +21,7 @@ const NOTHING: u32 = 0;
 #[derive(Debug)]
 pub(super) struct OnePass {
     classes: ByteClasses,
-    looks: LookMatcher,
+    looks: Arc<Looks>,
     /// For each state, a step for each class of bytes.
     table: Vec<Step>,
     stride: usize,
@@ -56,7 +58,7 @@ struct Action {
 
 impl OnePass {
     /// The table of a compiled pattern; `None` if it is not one-pass, or its table would be too large.
-    pub(super) fn new(nfa: &NFA) -> Option<Self> {
+    pub(super) fn new(nfa: &NFA, looks: Arc<Looks>) -> Option<Self> {
         let slots = nfa.group_info().slot_len();
         if slots > STACK_SLOTS || nfa.pattern_len() != 1 || nfa.look_set_any().available().is_err() {
             return None;
@@ -75,11 +77,12 @@ impl OnePass {
                 state.run = Some(Box::new(std::array::from_fn(|byte| step(byte) == back)));
             }
         }
-        Some(Self { classes, looks: nfa.look_matcher().clone(), table, stride, states, actions, start, slots })
+        Some(Self { classes, looks, table, stride, states, actions, start, slots })
     }
 
     /// Matches `text` from its start on. Fills in the slots of groups, as `regex_automata` numbers them.
-    pub(super) fn match_start(&self, text: &[u8], slots: &mut [Option<NonMaxUsize>]) -> bool {
+    pub(super) fn match_start(&self, all: &str, slots: &mut [Option<NonMaxUsize>]) -> bool {
+        let text = all.as_bytes();
         let (mut live, mut state, mut at, mut matched) = ([None; STACK_SLOTS], self.start, 0, false);
         loop {
             let here = &self.states[state as usize];
@@ -89,7 +92,7 @@ impl OnePass {
             let mut ends = false;
             if let Some(end) = here.end {
                 let end = &self.actions[end as usize];
-                ends = self.holds(end, text, at);
+                ends = self.holds(end, all, at);
                 if ends {
                     slots[..self.slots].copy_from_slice(&live[..self.slots]);
                     record(end.slots, at, slots);
@@ -100,7 +103,7 @@ impl OnePass {
             let step = self.table[state as usize * self.stride + usize::from(self.classes.get(*byte))];
             if step.action != NOTHING {
                 let action = &self.actions[step.action as usize];
-                if ends && action.yields || !self.holds(action, text, at) {
+                if ends && action.yields || !self.holds(action, all, at) {
                     return matched;
                 }
                 record(action.slots, at, &mut live);
@@ -113,8 +116,8 @@ impl OnePass {
     }
 
     /// True if `at` is a place for `action`.
-    fn holds(&self, action: &Action, text: &[u8], at: usize) -> bool {
-        action.looks.is_empty() || self.looks.matches_set(action.looks, text, at)
+    fn holds(&self, action: &Action, text: &str, at: usize) -> bool {
+        action.looks.is_empty() || self.looks.holding(action.looks, false, text, at) == action.looks
     }
 }
 
@@ -262,12 +265,12 @@ mod tests {
         #[test]
         fn captures_are_those_of_the_slow_matcher(text in "[abc\\-\" éx0:\\[\\]\n]{0,12}", nth in 0..PATTERNS.len()) {
             let nfa = nfa(PATTERNS[nth]);
-            if let Some(one_pass) = OnePass::new(&nfa) {
+            if let Some(one_pass) = OnePass::new(&nfa, Arc::default()) {
                 let slow = PikeVM::new_from_nfa(nfa.clone()).expect("a matcher");
                 let (mut cache, mut expected) = (slow.create_cache(), slow.create_captures());
                 slow.captures(&mut cache, Input::new(&text).anchored(Anchored::Yes), &mut expected);
                 let mut slots = [None; STACK_SLOTS];
-                prop_assert_eq!(one_pass.match_start(text.as_bytes(), &mut slots), expected.is_match());
+                prop_assert_eq!(one_pass.match_start(&text, &mut slots), expected.is_match());
                 if expected.is_match() {
                     prop_assert_eq!(&slots[2..one_pass.slots], &expected.slots()[2..]);
                 }
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn only_patterns_with_one_way_on_are_taken() {
-        let taken = |pattern: &str| OnePass::new(&nfa(pattern)).is_some();
+        let taken = |pattern: &str| OnePass::new(&nfa(pattern), Arc::default()).is_some();
         assert!(PATTERNS.iter().filter(|pattern| taken(pattern)).count() >= 8, "the property test has its cases");
         assert!(taken(r"(a+)b") && taken(r"([^ ]+) (x)"));
         assert!(!taken(r"(a*)(a*)") && !taken(r"(?:(a)|(ab))") && !taken(r"(.*)b"));

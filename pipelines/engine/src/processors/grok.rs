@@ -1,15 +1,18 @@
 //! `grok`: fields out of a text by named patterns.
 
 use crate::failure::{NUMBER_FORMAT, Problem};
-use crate::grok::{Bank, Capture, Ecs, Grok, Kind};
+use crate::grok::{Bank, Capture, Class, Ecs, Exhausted, Grok, Kind};
+use crate::inspect::Note;
+use crate::library::define_patterns;
 use crate::options::{Options, Wrong, text_at};
 use crate::pipeline::{Flow, Run, Step};
 use crate::processors::convert::{java_double, java_float, no_float, no_number};
 use compact_str::CompactString;
 use event::{Event, FieldPath, Value};
+use std::path::Path;
 
 pub(crate) const OPTIONS: &[&str] =
-    &["ecs_compatibility", "field", "ignore_missing", "pattern_definitions", "patterns", "trace_match"];
+    &["ecs_compatibility", "field", "ignore_missing", "pattern_definitions", "patterns", "patterns_dir", "trace_match"];
 
 #[derive(Debug)]
 struct GrokStep {
@@ -34,6 +37,14 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
         }
     };
     let mut bank = Bank::stock(ecs);
+    // What a folder defines hides what is stock, and what the processor defines hides both.
+    for dir in options.texts("patterns_dir")? {
+        let dir = Path::new(dir.as_str());
+        if !dir.is_absolute() {
+            return Err(format!("[patterns_dir] {} is not an absolute path: start it with /", dir.display()));
+        }
+        define_patterns(dir, &mut bank).map_err(|wrong| format!("[patterns_dir] {wrong}"))?;
+    }
     match options.take("pattern_definitions") {
         None => {}
         Some(Value::Object(definitions)) => {
@@ -63,6 +74,20 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 }
 
 impl Step for GrokStep {
+    fn explain(&self, event: &Event) -> Option<String> {
+        let text = text_at(event, &self.field, true).ok()??;
+        let is_no_match = matches!(self.grok.match_text(text, |_, _| {}), Ok(None));
+        is_no_match.then(|| self.grok.explain(text)).flatten().map(|explanation| explanation.to_string())
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let note = |(nth, class): (usize, Class)| {
+            let is_warning = matches!(class, Class::Backtracking { .. });
+            Note { place: format!("patterns[{nth}]"), text: class.to_string(), is_warning }
+        };
+        self.grok.classes().into_iter().enumerate().map(note).collect()
+    }
+
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let Some(text) = text_at(event, &self.field, self.ignore_missing)? else { return Ok(Flow::Continue) };
         // The text is needed while fields are set, one of which may be itself. Its clone costs no more than a copy.
@@ -78,6 +103,12 @@ impl Step for GrokStep {
         if let Some(problem) = failed {
             return Err(problem);
         }
+        let matched = matched.map_err(|exhausted| {
+            let Exhausted { steps } = exhausted;
+            Problem::new(format!(
+                "grok gave up after [{steps}] steps: a pattern needs backtracking; see tailrace check"
+            ))
+        })?;
         let Some(nth) = matched else {
             return Err(Problem::new(format!("Provided Grok expressions do not match field value: [{text}]")));
         };
