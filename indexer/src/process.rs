@@ -3,7 +3,7 @@
 //! Runs on worker threads, each with a batch of its own; a record that no pipeline could parse is indexed all the same,
 //! with the reason in `error.message` and a tag.
 
-use crate::batch::{Batch, Filling};
+use crate::batch::{Batch, Filling, Made};
 use crate::config::{Decode, DocumentId, PipelinesConfig};
 use crate::decode::{Decoded, Times, decode};
 use crate::index_name::{Template, is_index_name};
@@ -18,6 +18,7 @@ use event::{Event, FieldPath, Object, Value, foreign_id};
 use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -80,13 +81,18 @@ impl Plan {
         })
     }
 
+    /// Loads `file` in place of the pipeline of its name, which is returned.
+    pub(crate) fn replace(&mut self, file: &Path) -> anyhow::Result<String> {
+        Ok(self.library.load_file(file)?)
+    }
+
     /// How many pipelines there are.
     pub fn pipelines(&self) -> usize {
         self.library.names().count()
     }
 
     /// Pipeline of a record of `topic` that asks for none.
-    fn route(&self, topic: &str) -> Option<&str> {
+    pub(crate) fn route(&self, topic: &str) -> Option<&str> {
         self.routes.get(topic).or(self.default.as_ref()).map(String::as_str)
     }
 }
@@ -117,9 +123,10 @@ pub fn run(plan: &Plan, filling: Filling, input: &Receiver<Parcel>, output: &Sen
     }
 }
 
-struct Worker<'p> {
+/// One worker's state.
+pub(crate) struct Worker<'p> {
     plan: &'p Plan,
-    filling: Filling,
+    pub(crate) filling: Filling,
     index: CompactString,
     times: Times,
     /// The pipeline of the record before, which is mostly this one's too.
@@ -127,7 +134,7 @@ struct Worker<'p> {
 }
 
 impl<'p> Worker<'p> {
-    fn new(plan: &'p Plan, filling: Filling) -> Self {
+    pub(crate) fn new(plan: &'p Plan, filling: Filling) -> Self {
         Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None }
     }
 
@@ -156,7 +163,8 @@ impl<'p> Worker<'p> {
         if self.filling.due_in(monotonic()).is_some_and(|wait| wait.is_zero()) { self.hand_on(output) } else { true }
     }
 
-    fn record(
+    /// Makes a document of one record, or its other end. Returns a batch when one is full.
+    pub(crate) fn record(
         &mut self,
         parcel: &Arc<Parcel>,
         record: u32,
@@ -183,10 +191,11 @@ impl<'p> Worker<'p> {
         }
         let asked = decoded.event.metadata.pipeline.take();
         let name = asked.as_deref().or(route);
+        let mut failed = None;
         if let Some(name) = name {
             match self.pipeline(name) {
                 Some(pipeline) => {
-                    if plan.transform(pipeline, &mut decoded.event, now_ms) == Outcome::Dropped {
+                    if plan.transform(pipeline, &mut decoded.event, now_ms, &mut failed) == Outcome::Dropped {
                         plan.metrics.dropped.with_label_values(&[name]).inc();
                         parcel.done(1);
                         return None;
@@ -203,7 +212,7 @@ impl<'p> Worker<'p> {
             }
         }
         self.write(decoded, parcel, record);
-        self.filling.push(parcel, record, name, now)
+        self.filling.push(parcel, record, Made { pipeline: name, failed }, now)
     }
 
     /// Writes the action line and the document.
@@ -258,8 +267,9 @@ impl<'p> Worker<'p> {
 }
 
 impl Plan {
-    /// Runs `pipeline`; a failure that nothing handled is noted in the document, which goes on.
-    fn transform(&self, pipeline: &Pipeline, event: &mut Event, now_ms: i64) -> Outcome {
+    /// Runs `pipeline`; a failure that nothing handled is noted in the document, which goes on. `failed` then gets the name
+    /// of the processor.
+    fn transform(&self, pipeline: &Pipeline, event: &mut Event, now_ms: i64, failed: &mut Option<String>) -> Outcome {
         // A processor that panics must cost its record's parsing, not the partition: it would stop at that record for ever.
         let run = std::panic::AssertUnwindSafe(|| pipeline.run(&self.library, event, now_ms));
         match std::panic::catch_unwind(run) {
@@ -272,13 +282,14 @@ impl Plan {
             Ok(Err(failure)) => {
                 self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
                 let at = failure.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
-                let mut reason =
-                    format!("pipeline {}, processor {}{at}: {}", failure.pipeline, failure.processor, failure.reason);
+                let processor = format!("{}{at}", failure.processor);
+                let mut reason = format!("pipeline {}, processor {processor}: {}", failure.pipeline, failure.reason);
                 if let Some(explanation) = pipeline.explain(&failure, event) {
                     reason.push_str("; ");
                     reason.push_str(&explanation);
                 }
                 self.mark(event, &reason);
+                *failed = Some(processor);
                 Outcome::Document
             }
         }
@@ -315,4 +326,4 @@ fn add_tag(source: &mut Object, tag: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
