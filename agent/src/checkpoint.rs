@@ -53,6 +53,16 @@ pub(crate) struct Saved {
     pub(crate) cuts: Vec<u64>,
     /// Of a journal: its last entry that is settled. Then there is no file.
     pub(crate) cursor: Option<String>,
+    /// Set if the file is packed.
+    pub(crate) packed: Option<PackedAt>,
+}
+
+/// The packed file in which an entry's content is found, and whose inode need not be that of the entry's incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedAt {
+    pub(crate) inode: Inode,
+    /// Its size on disk when it was read to its end, and the offset at which that was.
+    pub(crate) rest: Option<(u64, u64)>,
 }
 
 /// Names a [`Saved`].
@@ -61,6 +71,11 @@ pub(crate) type Key = (String, Incarnation);
 impl Saved {
     pub(crate) fn key(&self) -> Key {
         (self.input.clone(), self.incarnation)
+    }
+
+    /// The inode that holds the content.
+    pub(crate) fn body(&self) -> &Inode {
+        self.packed.as_ref().map_or(&self.inode, |packed| &packed.inode)
     }
 }
 
@@ -96,6 +111,17 @@ pub(crate) struct Put {
     cuts: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    packed: Option<PutPacked>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PutPacked {
+    device: u64,
+    inode: u64,
+    birth_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rest: Option<(u64, u64)>,
 }
 
 /// What was found at start.
@@ -387,6 +413,12 @@ impl From<&Saved> for Put {
             tail: saved.progress.anchor.tail,
             cuts: saved.cuts.clone(),
             cursor: saved.cursor.clone(),
+            packed: saved.packed.map(|PackedAt { inode, rest }| PutPacked {
+                device: inode.device,
+                inode: inode.number,
+                birth_ns: inode.birth_ns,
+                rest,
+            }),
         }
     }
 }
@@ -405,6 +437,10 @@ impl TryFrom<Put> for Saved {
             progress: Progress { offset: put.offset, anchor },
             cuts: put.cuts,
             cursor: put.cursor,
+            packed: put.packed.map(|PutPacked { device, inode, birth_ns, rest }| PackedAt {
+                inode: Inode { device, number: inode, birth_ns },
+                rest,
+            }),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! nothing for the shipping: it is said, counted, and tried again at the next flush.
 
 use crate::board::Card;
-use crate::checkpoint::{Key, Saved, Store};
+use crate::checkpoint::{Key, PackedAt, Saved, Store};
 use crate::metrics::AgentMetrics;
 use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
 use service::health::Health;
@@ -26,6 +26,8 @@ pub(crate) enum Control {
     Leave { stream: StreamId, end: u64, reason: &'static str },
     /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
     Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
+    /// The file is packed: where its content is, and how far it was read.
+    Packed { stream: StreamId, packed: PackedAt },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
     /// An entry of something that is no file, as it is to be written.
@@ -133,6 +135,12 @@ impl Commit {
                     self.dirty.insert(stream);
                 }
                 self.cuts.push((stream, done));
+            }
+            Control::Packed { stream, packed } => {
+                if let Some(file) = self.files.get_mut(&stream) {
+                    file.saved.packed = Some(packed);
+                    self.dirty.insert(stream);
+                }
             }
             Control::Rest { stream } => {
                 self.ledger.close(stream);
@@ -278,6 +286,7 @@ mod tests {
             progress,
             cuts: vec![],
             cursor: None,
+            packed: None,
         };
         let card = Arc::new(Card::new("/a".into(), inode));
         let open = Control::Open { saved, source: source.clone(), epoch: 0, card, written: None };
@@ -321,7 +330,17 @@ mod tests {
         let inode = Inode { device: 1, number: 3, birth_ns: None };
         let progress = Progress { offset: 7, anchor: Anchor::default() };
         let (input, path, incarnation) = ("i".to_owned(), "/b".to_owned(), Incarnation(2));
-        let saved = Saved { input, incarnation, path, inode, generation: 1, progress, cuts: vec![], cursor: None };
+        let saved = Saved {
+            input,
+            incarnation,
+            path,
+            inode,
+            generation: 1,
+            progress,
+            cuts: vec![],
+            cursor: None,
+            packed: None,
+        };
         let (source, card) = (bench.source.clone(), Arc::new(Card::new("/b".into(), inode)));
         let open = Control::Open { saved, source, epoch: 0, card, written: Some(written) };
         bench.control.send(open).await.expect("is open");

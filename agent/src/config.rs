@@ -12,6 +12,7 @@ use crate::follow::Links;
 use crate::kubernetes::{KubernetesConfig, fields_of};
 use crate::parse::{ParserConfig, Plan};
 use crate::stream::{Format, Framing};
+use crate::unpack::Compression;
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::{Deserialize, Deserializer};
@@ -105,6 +106,9 @@ pub struct InputConfig {
     /// On SIGTERM, read on to the present end of each file, within `drain_timeout`. Default: no, stop reading at once.
     #[serde(default)]
     pub read_until_eof: bool,
+    /// Which files are unpacked: `none`, `gzip` or `zstd` (all of them), `auto` (by their first bytes). Default `auto`.
+    #[serde(default)]
+    pub compression: Compression,
     /// A name of the WHATWG encoding standard or of Filebeat. Default `auto`: a BOM decides, without one UTF-8.
     #[serde(default)]
     pub encoding: Encoding,
@@ -443,7 +447,11 @@ fn compile_file(config: &InputConfig, shared: Arc<Input>) -> anyhow::Result<File
         read_until_eof: config.read_until_eof,
         kubernetes: config.kubernetes.clone(),
         is_retired: false,
-        recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
+        recipe: Recipe {
+            decoder: Arc::new(Decoder::new(&decode)?),
+            plan: Arc::new(plan),
+            compression: config.compression,
+        },
     })
 }
 

@@ -120,6 +120,8 @@ pub(crate) struct Listing {
     pub(crate) files: Vec<Seen>,
     /// What was looked for; `Seen::input` counts in it.
     pub(crate) inputs: Arc<Vec<FileInput>>,
+    /// When looking began.
+    pub(crate) begun: Option<Instant>,
     /// Folders to watch.
     folders: BTreeSet<PathBuf>,
 }
@@ -137,7 +139,7 @@ impl Listing {
 
 /// Looks for all files of all inputs.
 pub(crate) fn scan(inputs: &Arc<Vec<FileInput>>) -> Listing {
-    let mut listing = Listing { inputs: inputs.clone(), ..Listing::default() };
+    let mut listing = Listing { inputs: inputs.clone(), begun: Some(monotonic()), ..Listing::default() };
     for (index, input) in inputs.iter().enumerate() {
         let mut walk = Walk { input, paths: BTreeSet::new(), folders: &mut listing.folders };
         for glob in &input.globs {

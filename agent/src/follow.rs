@@ -1,10 +1,13 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 mod look;
+mod pack;
+
+pub(crate) use pack::{Pack, Suspect, Twin};
 
 use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation};
+use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, Likeness, compare, incarnation, incarnation_of};
 use bytes::Bytes;
 use event::{Anchor, Incarnation, Progress, Record, Source, StreamId};
 use std::collections::BTreeMap;
@@ -43,6 +46,14 @@ pub(crate) struct Follow {
     /// Where it was first seen, as shipped.
     pub(crate) shipped_path: String,
     pub(crate) inode: Inode,
+    /// The inode that its incarnation is made of: another one if this is a packed copy that is read in place of the original.
+    pub(crate) origin: Inode,
+    /// Set if it is packed: then offsets count what it unpacks to.
+    pub(crate) pack: Option<Box<Pack>>,
+    /// Set while it may be the packed copy of a file that is known: then nothing of it is shipped.
+    pub(crate) suspect: Option<Box<Suspect>>,
+    /// When it was found to be gone.
+    pub(crate) gone_since: Option<Instant>,
     pub(crate) generation: u32,
     pub(crate) stream: StreamId,
     /// Known as soon as there is a complete line.
@@ -173,6 +184,8 @@ pub(crate) enum Look {
     End,
     /// The bytes before the offset are no longer what was read: truncated, perhaps written anew.
     Truncated,
+    /// It begins as a packed file does, and nothing of it was read.
+    Packed,
 }
 
 impl Follow {
@@ -186,6 +199,10 @@ impl Follow {
             card: Arc::new(Card::new(path.clone(), inode)),
             path,
             inode,
+            origin: inode,
+            pack: None,
+            suspect: None,
+            gone_since: None,
             generation: 0,
             stream,
             source: None,
@@ -216,6 +233,10 @@ impl Follow {
     }
 
     fn go_back_to(&mut self, offset: u64) -> io::Result<bool> {
+        if self.pack.is_some() {
+            self.go_back_in_pack(offset, None);
+            return Ok(true);
+        }
         let Held::Open { file, edges } = &mut self.held else { return Err(closed()) };
         let Some(found) = Edges::read(file, offset)? else { return Ok(false) };
         *edges = found;
@@ -228,6 +249,11 @@ impl Follow {
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq) = (epoch, 0);
+        if self.pack.is_some() {
+            self.go_back_in_pack(progress.offset, Some(progress.anchor));
+            self.card.start_at(progress.offset);
+            return Ok(true);
+        }
         if let Held::Closed(anchor) = &mut self.held {
             *anchor = progress.anchor;
             self.begin_at(progress.offset);
@@ -250,7 +276,9 @@ impl Follow {
     /// True if it stands at its start again and no longer begins with the line that its incarnation was made of.
     pub(crate) fn begins_anew(&self, agent: &str) -> io::Result<bool> {
         match &self.source {
-            Some(source) if self.offset == 0 => Ok(self.incarnation(agent)? != Some(source.incarnation)),
+            Some(source) if self.offset == 0 && self.pack.is_none() => {
+                Ok(self.incarnation(agent)? != Some(source.incarnation))
+            }
             _ => Ok(false),
         }
     }
@@ -262,6 +290,7 @@ impl Follow {
         let mut next = Self::new(file, place, self.inode, stream, now);
         next.generation = self.generation + 1;
         next.is_listed = self.is_listed;
+        next.pack = next.recipe.compression.of_file(next.file()?)?.map(|packing| Box::new(Pack::new(packing)));
         Ok(next)
     }
 
@@ -273,6 +302,17 @@ impl Follow {
         }
     }
 
+    /// The first bytes of its content, up to 1024, if they are at hand.
+    pub(crate) fn known_head(&self) -> Option<Vec<u8>> {
+        if let Some(pack) = &self.pack {
+            return Some(pack.head().to_vec()).filter(|head| !head.is_empty());
+        }
+        let mut head = vec![0; HEAD_BYTES_MAX];
+        let read = read_at(self.file().ok()?, &mut head, 0).ok()?;
+        head.truncate(read);
+        Some(head)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.held, Held::Open { .. })
     }
@@ -281,11 +321,13 @@ impl Follow {
     /// and not all of it is settled.
     pub(crate) fn close(&mut self) -> bool {
         let Held::Open { file, edges } = &self.held else { return true };
-        let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
-        if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
+        let stands = || self.pack.is_some() || edges.tail_stands(file, self.offset).unwrap_or(false);
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !(self.is_done() && stands()) {
             return false;
         }
-        self.held = Held::Closed(edges.anchor());
+        let anchor = self.anchor();
+        self.stop_unpacking();
+        self.held = Held::Closed(anchor);
         true
     }
 
@@ -305,6 +347,11 @@ impl Follow {
         if (inode.device, inode.number) != (self.inode.device, self.inode.number) || !inode.may_be(&self.inode) {
             return Ok(Opened::Elsewhere);
         }
+        if self.pack.is_some() {
+            // What it unpacks to is compared on the way to the offset.
+            self.held = Held::Open { file, edges: Edges::default() };
+            return Ok(Opened::Same);
+        }
         let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
         let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
         let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
@@ -321,6 +368,9 @@ impl Follow {
     }
 
     pub(crate) fn anchor(&self) -> Anchor {
+        if let Some(anchor) = self.pack.as_ref().and_then(|pack| pack.goal) {
+            return anchor;
+        }
         match &self.held {
             Held::Open { edges, .. } => edges.anchor(),
             Held::Closed(anchor) => *anchor,
@@ -334,21 +384,39 @@ impl Follow {
 
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
     pub(crate) fn is_done(&self) -> bool {
-        let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
+        let size = self.stat().map_or(self.seen.size, |(size, _)| size);
         let is_open = matches!(&self.way, Way::Assembled(assembly) if !assembly.is_idle());
         size == self.offset && !is_open && self.is_settled()
     }
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
     pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
+        if let Some(pack) = &self.pack {
+            return Ok(incarnation_of(pack.head(), agent, &self.origin, self.generation, &self.recipe.decoder));
+        }
+        incarnation(self.file()?, agent, &self.origin, self.generation, &self.recipe.decoder)
     }
 
-    /// Size and number of names of an open file; of a closed one the size that was last seen, and one name.
+    /// Size and number of names of an open file; of a closed one the size that was last seen, and one name. The size of a
+    /// packed file is what it unpacks to, as far as that is known.
     pub(crate) fn stat(&self) -> io::Result<(u64, u64)> {
+        let (size, names) = self.stat_on_disk()?;
+        Ok((self.pack.as_ref().map_or(size, |pack| pack.size(size, self.offset)), names))
+    }
+
+    /// The same as the file system says it.
+    pub(crate) fn stat_on_disk(&self) -> io::Result<(u64, u64)> {
         match &self.held {
             Held::Open { file, .. } => file.metadata().map(|found| (found.len(), found.nlink())),
             Held::Closed(_) => Ok((self.seen.size, 1)),
+        }
+    }
+
+    /// True if a file of this size on disk may have something that was not read.
+    pub(crate) fn has_more(&self, size_on_disk: u64) -> bool {
+        match &self.pack {
+            Some(pack) => pack.rest_at != Some(size_on_disk),
+            None => size_on_disk != self.offset,
         }
     }
 }

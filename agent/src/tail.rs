@@ -7,11 +7,12 @@ mod adopt;
 mod claim;
 mod handles;
 mod reload;
+mod suspect;
 
 pub use handles::open_files_max;
 
 use crate::board::Board;
-use crate::checkpoint::{Key, Saved};
+use crate::checkpoint::{Key, PackedAt, Saved};
 use crate::commit::{Control, Rewind};
 use crate::config::{AgentConfig, FileInput};
 use crate::discover::{Listing, Touched};
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -84,6 +85,8 @@ pub(crate) async fn run(
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
+        unpacking: Vec::new(),
+        listed: None,
         ready: VecDeque::new(),
         busy: HashSet::new(),
         busy_ticks: 0,
@@ -143,6 +146,10 @@ struct Tail {
     files: HashMap<StreamId, Follow>,
     /// Input, device and inode of a followed file.
     by_inode: HashMap<(usize, u64, u64), StreamId>,
+    /// When the last listing was begun.
+    listed: Option<Instant>,
+    /// Packed files that are being unpacked.
+    unpacking: Vec<StreamId>,
     ready: VecDeque<StreamId>,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
@@ -223,7 +230,16 @@ impl Tail {
     /// Gives the next file its turn: one chunk. `None` when the later stages have ended, or on stop.
     async fn turn(&mut self) -> Option<()> {
         let Some(stream) = self.ready.pop_front() else { return Some(()) };
+        if !self.may_unpack(stream) {
+            self.ready.push_back(stream);
+            return Some(());
+        }
         if !self.take_handle(stream).await {
+            return Some(());
+        }
+        if self.files.get(&stream).is_some_and(|file| file.suspect.is_some()) {
+            self.judge(stream).await;
+            tokio::task::yield_now().await;
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
@@ -243,7 +259,11 @@ impl Tail {
                 self.ship(stream, lines).await?;
             }
             Ok(Look::More) => enqueue(file, &mut self.ready),
-            Ok(Look::End) => self.end_of(stream).await,
+            Ok(Look::End) => {
+                self.note_rest(stream).await;
+                self.end_of(stream).await;
+            }
+            Ok(Look::Packed) => self.turned_out_packed(stream).await,
             Ok(Look::Truncated) => self.truncated(stream).await,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed");
@@ -318,6 +338,7 @@ impl Tail {
         let incarnation = file.incarnation(&self.agent)?.ok_or_else(gone)?;
         let anchor = match start {
             0 => event::Anchor::default(),
+            _ if file.pack.is_some() => file.unpacked_edges(start).ok_or_else(gone)?.anchor(),
             _ => Edges::read(file.file()?, start)?.ok_or_else(gone)?.anchor(),
         };
         let mut saved = self.saved(file, incarnation);
@@ -334,11 +355,12 @@ impl Tail {
             input: self.inputs[file.input].shared.id.clone(),
             incarnation,
             path: file.shipped_path.clone(),
-            inode: file.inode,
+            inode: if file.pack.is_some() { file.origin } else { file.inode },
             generation: file.generation,
             progress: Progress { offset: file.offset, anchor: file.anchor() },
             cuts: file.cuts.clone(),
             cursor: None,
+            packed: file.pack.as_ref().map(|_| PackedAt { inode: file.inode, rest: None }),
         }
     }
 

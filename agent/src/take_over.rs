@@ -337,6 +337,7 @@ impl<'c> Plan<'c> {
             progress: Progress { offset, anchor: edges.anchor() },
             cuts: Vec::new(),
             cursor: None,
+            packed: None,
         })
     }
 

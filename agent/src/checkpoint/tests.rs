@@ -14,6 +14,7 @@ fn saved(n: u64, offset: u64) -> Saved {
         progress: Progress { offset, anchor: Anchor { head_bytes: 9, head: u64::MAX, tail: 2 } },
         cuts: Vec::new(),
         cursor: None,
+        packed: None,
     }
 }
 

@@ -38,6 +38,7 @@ impl Log {
                 })),
                 Look::More => {}
                 Look::End => return lines,
+                Look::Packed => panic!("a plain file"),
                 Look::Truncated => panic!("taken for truncated"),
             }
         }

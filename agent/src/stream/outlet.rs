@@ -314,6 +314,7 @@ async fn tell(source: &Source, cursor: Option<String>, wires: &Wires) {
         progress: Progress { offset: 0, anchor: Anchor::default() },
         cuts: Vec::new(),
         cursor,
+        packed: None,
     };
     wires.control.send(Control::Keep(saved)).await.ok(); // Closed only when the agent ends.
 }

@@ -5,7 +5,7 @@ use super::{Tail, enqueue};
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen, find_inode};
-use crate::follow::{Follow, Opened, Place, open};
+use crate::follow::{Follow, Opened, Pack, Place, open};
 use crate::identity::Inode;
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
@@ -14,13 +14,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What becomes of a packed file that is to be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packed {
+    /// Nothing yet: others may have to come first.
+    Later,
+    /// It is adopted.
+    Too,
+}
+
+/// What came of an adoption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adopted {
+    Followed,
+    Unreadable,
+    /// It is packed, and not followed yet.
+    Packed,
+}
+
 impl Tail {
     /// Follows what is new, queues what has grown, lets go of what is gone.
     pub(super) async fn reconcile(&mut self, listing: Listing) {
+        self.listed = listing.begun.or(self.listed);
         if !Arc::ptr_eq(&listing.inputs, &self.inputs) {
             self.reload(listing.inputs.clone());
         }
-        let mut unreadable = 0;
+        let (mut unreadable, mut packed) = (0, Vec::new());
         for file in self.files.values_mut() {
             file.is_listed = false;
         }
@@ -29,6 +48,7 @@ impl Tail {
             if let Some(stream) = self.by_inode.get(&place).copied()
                 && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
             {
+                self.by_inode.remove(&place);
                 self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
@@ -37,19 +57,30 @@ impl Tail {
                     if !std::mem::replace(&mut file.is_listed, true) && file.path != seen.path {
                         file.path = seen.path;
                     }
-                    if seen.sighting.size != file.offset || seen.sighting.modified_ns != file.seen.modified_ns {
+                    let is_changed = file.pack.is_none() && seen.sighting.modified_ns != file.seen.modified_ns;
+                    if is_changed || file.has_more(seen.sighting.size) {
                         enqueue(file, &mut self.ready);
                     }
                     file.seen = seen.sighting;
                 }
-                None => unreadable += i64::from(!self.adopt(seen).await),
+                None => match self.adopt(&seen, Packed::Later).await {
+                    Adopted::Followed => {}
+                    Adopted::Unreadable => unreadable += 1,
+                    Adopted::Packed => packed.push(seen),
+                },
             }
         }
-        self.is_first_listing = false;
         if self.claims_left > 0 {
             self.claims_left -= 1;
             self.claim_renamed().await;
         }
+        // After all plain ones, of which they may be copies; the oldest first, which was rotated first.
+        packed.sort_by_key(|seen| seen.sighting.modified_ns);
+        for seen in packed {
+            unreadable += i64::from(self.adopt(&seen, Packed::Too).await == Adopted::Unreadable);
+        }
+        self.is_first_listing = false;
+        self.look_after_suspects();
         self.look_after_unlisted().await;
         self.look_after_idle().await;
         self.show();
@@ -69,39 +100,51 @@ impl Tail {
         }
     }
 
-    /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
-    pub(super) async fn adopt(&mut self, seen: Seen) -> bool {
-        match self.try_adopt(&seen).await {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true, // Gone or renamed since the scan.
+    /// Begins to follow a file. If it cannot be opened now, the next listing tries again.
+    pub(super) async fn adopt(&mut self, seen: &Seen, packed: Packed) -> Adopted {
+        match self.try_adopt(seen, packed).await {
+            Ok(adopted) => adopted,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Adopted::Followed, // Gone or renamed since the scan.
             Err(error) => {
                 tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
                     "file cannot be read; it is tried again at every scan");
-                false
+                Adopted::Unreadable
             }
         }
     }
 
-    async fn try_adopt(&mut self, seen: &Seen) -> io::Result<()> {
+    async fn try_adopt(&mut self, seen: &Seen, packed: Packed) -> io::Result<Adopted> {
         self.make_room(seen.input);
         let input = &self.inputs[seen.input];
         let (file, inode) = open(&seen.path, input.links)?;
+        let packing = input.recipe.compression.of_file(&file)?;
+        if packing.is_some() && packed == Packed::Later {
+            return Ok(Adopted::Packed);
+        }
         let place = (seen.input, inode.device, inode.number);
         if self.by_inode.get(&place).is_some_and(|stream| self.files.contains_key(stream)) {
-            return Ok(()); // Renamed between the scan and now: it is followed already.
+            return Ok(Adopted::Followed); // Renamed between the scan and now: it is followed already.
         }
         self.streams += 1;
         let at = Place { input: seen.input, path: seen.path.clone(), recipe: input.recipe.clone() };
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
-        let size = follow.stat()?.0;
+        follow.pack = packing.map(|packing| Box::new(Pack::new(packing)));
+        // What a packed file unpacks to is not known yet.
+        let size = if packing.is_some() { u64::MAX } else { follow.stat()?.0 };
         // An earlier life of the agent may have read it, even if it turns up only now.
         if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
         }
         let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
         let is_start = self.first_start && self.is_first_listing && input.start == Start::End;
-        match self.claim(&follow)? {
+        let claim = if packing.is_some() { self.claim_packed(&mut follow)? } else { self.claim(&follow)? };
+        match claim {
+            None if packing.is_some() => self.suspect(&mut follow, is_start || is_old),
+            Some(Claim::Replaces(key)) if packing.is_some() => {
+                self.replace(&mut follow, key, 0).await;
+                self.suspect(&mut follow, is_old);
+            }
             Some(Claim::Replaces(key)) => {
                 self.replace(&mut follow, key, size).await;
                 if is_old {
@@ -118,7 +161,7 @@ impl Tail {
         self.board.put(follow.stream, id, follow.generation, follow.card.clone());
         enqueue(&mut follow, &mut self.ready);
         self.files.insert(follow.stream, follow);
-        Ok(())
+        Ok(Adopted::Followed)
     }
 
     /// Closes files until one more of `input` may be opened.
@@ -177,9 +220,9 @@ impl Tail {
                 vanished.push(file.stream);
                 continue;
             }
-            let Ok((size, names)) = file.stat() else { continue };
+            let Ok((size, names)) = file.stat_on_disk() else { continue };
             // A deleted file has one more look, at whose end it is let go: its last bytes may be new ones in the old place.
-            if size != file.offset || names == 0 {
+            if file.has_more(size) || names == 0 {
                 enqueue(file, &mut self.ready);
             }
             if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
@@ -196,8 +239,11 @@ impl Tail {
 
     /// A closed file is gone: what was not yet read of it is lost.
     async fn vanished(&mut self, stream: StreamId) {
+        if self.has_copy(stream).await {
+            return;
+        }
         let Some(file) = self.files.get(&stream) else { return };
-        let lost = file.seen.size.saturating_sub(file.offset);
+        let lost = file.stat().map_or(0, |(size, _)| size.saturating_sub(file.offset));
         if lost > 0 {
             tracing::error!(path = %file.path.display(), offset = file.offset, lost, "deleted before it was read; these bytes are lost");
             self.metrics.lost_bytes.with_label_values(&["deleted"]).inc_by(lost);
@@ -238,7 +284,7 @@ impl Tail {
         let Some(file) = self.files.get(&stream) else { return };
         let path = file.path.clone();
         let same = open(&path, crate::follow::Links::Refused)
-            .and_then(|(found, inode)| Ok(inode == file.inode && found.metadata()?.len() == file.offset));
+            .and_then(|(found, inode)| Ok(inode == file.inode && !file.has_more(found.metadata()?.len())));
         match same {
             Ok(true) => {}
             Ok(false) => return,
@@ -268,7 +314,10 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
-        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        let place = (file.input, file.inode.device, file.inode.number);
+        if self.by_inode.get(&place) == Some(&stream) {
+            self.by_inode.remove(&place); // Else another file has its inode by now.
+        }
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
             let leave = Control::Leave { stream, end: file.handed_to(), reason };
@@ -282,6 +331,9 @@ impl Tail {
         let Ok((size, 0)) = file.stat() else { return };
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
+        }
+        if self.has_copy(stream).await {
+            return;
         }
         self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
@@ -315,7 +367,7 @@ impl Tail {
         self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
         // What the last listing showed behind the offset was never read.
-        let lost = file.seen.size.saturating_sub(file.offset);
+        let lost = if file.pack.is_some() { 0 } else { file.seen.size.saturating_sub(file.offset) };
         tracing::warn!(path = %file.path.display(), offset = file.offset, lost, "file truncated, reading from start");
         if lost > 0 {
             self.metrics.lost_bytes.with_label_values(&["truncated"]).inc_by(lost);

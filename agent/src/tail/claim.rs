@@ -1,11 +1,13 @@
 //! After a start: which entry of the checkpoint does a file continue?
 
 use super::Tail;
+use super::adopt::{Adopted, Packed};
+use super::suspect::resume_pack;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
 use crate::discover::{Seen, find_inode};
 use crate::follow::{Follow, Sighting, open};
-use crate::identity::{Inode, Likeness, compare, incarnation};
+use crate::identity::{Likeness, compare, incarnation};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ impl Tail {
     pub(super) fn claim(&self, follow: &Follow) -> io::Result<Option<Claim>> {
         let id = &self.inputs[follow.input].shared.id;
         let mut stale = None;
-        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
+        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.body().may_be(&follow.inode)) {
             match self.likeness(follow.file()?, follow.input, saved)? {
                 Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
                 Likeness::Other => stale = Some(Claim::Replaces(saved.key())),
@@ -36,7 +38,7 @@ impl Tail {
         for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.progress.offset >= 1024) {
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
             if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
-                && find_inode(folder, &saved.inode)?.is_none()
+                && find_inode(folder, saved.body())?.is_none()
             {
                 return Ok(Some(Claim::Continues(saved.key())));
             }
@@ -58,6 +60,7 @@ impl Tail {
     pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
         let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
         follow.generation = saved.generation;
+        follow.origin = saved.inode;
         if follow.inode.number == saved.inode.number {
             follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
         }
@@ -67,7 +70,10 @@ impl Tail {
         if !follow.resume_at(saved.progress.offset)? {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
         }
-        if let Some(saved) = self.unclaimed.remove(&key) {
+        if let Some(mut saved) = self.unclaimed.remove(&key) {
+            if follow.pack.is_some() {
+                resume_pack(follow, &mut saved)?;
+            }
             self.announce(follow, saved).await;
         }
         self.metrics.incarnations.with_label_values(&["continued"]).inc();
@@ -105,9 +111,9 @@ impl Tail {
         for saved in unclaimed {
             let Some(input) = self.inputs.iter().position(|input| input.shared.id == saved.input) else { continue };
             let folder = Path::new(&saved.path).parent().unwrap_or(Path::new("/"));
-            match find_inode(folder, &saved.inode) {
+            match find_inode(folder, saved.body()) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
-                Ok(None) if self.claims_left > 0 => {}
+                Ok(None) if self.claims_left > 0 || self.is_suspected(&saved) => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());
@@ -121,19 +127,22 @@ impl Tail {
     }
 
     async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {
-        let followed = |file: &Follow| file.input == input && file.inode.may_be(&saved.inode);
+        let followed = |file: &Follow| file.input == input && file.inode.may_be(saved.body());
         if self.files.values().any(followed) {
             // An older life of a file that is followed under its newer one.
             self.unclaimed.remove(&saved.key());
             self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
             return;
         }
-        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| self.likeness(&file, input, saved));
+        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| match saved.packed {
+            Some(_) => Ok(Likeness::Same), // Compared when it is adopted.
+            None => self.likeness(&file, input, saved),
+        });
         if matches!(same, Ok(Likeness::Same | Likeness::SameTail)) {
             tracing::info!(path = %path.display(), was = %saved.path, offset = saved.progress.offset, "renamed, reading on");
-            let inode = Inode { ..saved.inode };
+            let inode = *saved.body();
             let sighting = std::fs::symlink_metadata(&path).map_or(Sighting::default(), |found| Sighting::of(&found));
-            if self.adopt(Seen { input, path, inode, sighting }).await {
+            if self.adopt(&Seen { input, path, inode, sighting }, Packed::Too).await == Adopted::Followed {
                 // Not matched by a glob: it is read to its end and then let go.
                 self.files.values_mut().filter(|file| followed(file)).for_each(|file| file.is_listed = false);
             }

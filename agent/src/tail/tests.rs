@@ -267,8 +267,17 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
     let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
     let (progress, incarnation) = (Progress { offset: 4, anchor }, Incarnation(7));
     let path = folder.path().join("elsewhere/a.log").to_string_lossy().into_owned();
-    let saved =
-        Saved { input: "a".to_owned(), incarnation, path, inode, generation: 0, progress, cuts: vec![], cursor: None };
+    let saved = Saved {
+        input: "a".to_owned(),
+        incarnation,
+        path,
+        inode,
+        generation: 0,
+        progress,
+        cuts: vec![],
+        cursor: None,
+        packed: None,
+    };
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
     bench.list().await;

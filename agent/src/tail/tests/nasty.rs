@@ -45,6 +45,7 @@ async fn nasty_01_an_offset_beyond_the_end_of_a_file_on_a_reused_inode_is_not_wa
         progress,
         cuts: vec![],
         cursor: None,
+        packed: None,
     };
     let bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
     bench.list().await;
