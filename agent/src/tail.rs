@@ -87,6 +87,7 @@ pub(crate) async fn run(
         by_inode: HashMap::new(),
         unpacking: Vec::new(),
         listed: None,
+        claimed: None,
         ready: VecDeque::new(),
         busy: HashSet::new(),
         busy_ticks: 0,
@@ -148,6 +149,8 @@ struct Tail {
     by_inode: HashMap<(usize, u64, u64), StreamId>,
     /// When the last listing was begun.
     listed: Option<Instant>,
+    /// When entries of the checkpoint were first looked for under other names.
+    claimed: Option<Instant>,
     /// Packed files that are being unpacked.
     unpacking: Vec<StreamId>,
     ready: VecDeque<StreamId>,

@@ -70,16 +70,19 @@ impl Tail {
                 },
             }
         }
-        if self.claims_left > 0 {
-            self.claims_left -= 1;
-            self.claim_renamed().await;
-        }
         // After all plain ones, of which they may be copies; the oldest first, which was rotated first.
         packed.sort_by_key(|seen| seen.sighting.modified_ns);
         for seen in packed {
             unreadable += i64::from(self.adopt(&seen, Packed::Too).await == Adopted::Unreadable);
         }
         self.is_first_listing = false;
+        if self.claims_left > 0 {
+            if self.claims_left > 1 || self.may_forget() {
+                self.claims_left -= 1;
+            }
+            self.claim_renamed().await;
+            self.claimed.get_or_insert_with(monotonic);
+        }
         self.look_after_suspects();
         self.look_after_unlisted().await;
         self.look_after_idle().await;

@@ -71,6 +71,14 @@ impl Tail {
         follow.suspect = Some(Box::new(Suspect { is_old, ..Suspect::default() }));
     }
 
+    /// True if the last listing would have shown every packed copy of what was gone before, and all of them are decided.
+    pub(super) fn may_forget(&self) -> bool {
+        let is_open =
+            |file: &Follow| file.is_queued && file.suspect.as_ref().is_some_and(|suspect| suspect.proved.is_none());
+        let is_fresh = self.listed.zip(self.claimed).is_none_or(|(listed, claimed)| listed > claimed);
+        is_fresh && !self.files.values().any(is_open)
+    }
+
     /// True if a packed file may yet turn out to be a copy of what this entry tells of.
     pub(super) fn is_suspected(&self, saved: &Saved) -> bool {
         let entry = Twin::Entry(saved.key());
@@ -197,19 +205,42 @@ impl Tail {
         if let Some(twin) = suspect.twin.clone().filter(is_there) {
             return Some(twin);
         }
-        let (name, id) = (file.path.to_string_lossy(), &self.inputs[file.input].shared.id);
+        let id = &self.inputs[file.input].shared.id;
         let others = self.files.values().filter(|other| other.input == file.input && other.suspect.is_none());
-        let files =
-            others.map(|other| (Twin::File(other.stream), other.path.to_string_lossy(), begins_alike(file, other)));
+        let files = others.filter_map(|other| {
+            let is_named = is_named_after(file, &other.path) || is_named_after(file, Path::new(&other.shipped_path));
+            let size = other.stat_on_disk().map_or(0, |(size, _)| size);
+            let is_like =
+                (is_named || size >= COPY_BYTES_MIN || other.pack.is_some()) && self.begins_alike(file, other);
+            is_like.then_some((Twin::File(other.stream), is_named))
+        });
         let entries = self.unclaimed.values().filter(|saved| saved.input == *id && saved.cursor.is_none());
-        let entries =
-            entries.map(|saved| (Twin::Entry(saved.key()), saved.path.as_str().into(), self.begins_like(file, saved)));
-        let mut found: Vec<_> =
-            files.chain(entries).filter(|found| found.2 && !suspect.tried.contains(&found.0)).collect();
-        found.sort_by_key(|(_, other, _)| std::cmp::Reverse(if name.starts_with(&**other) { other.len() } else { 0 }));
+        let entries = entries.filter_map(|saved| {
+            let is_named = is_named_after(file, Path::new(&saved.path));
+            let is_like = (is_named || saved.progress.offset >= COPY_BYTES_MIN) && self.begins_like(file, saved);
+            is_like.then_some((Twin::Entry(saved.key()), is_named))
+        });
+        let mut found: Vec<_> = files.chain(entries).filter(|(twin, _)| !suspect.tried.contains(twin)).collect();
+        found.sort_by_key(|(_, is_named)| !is_named);
         let twin = found.into_iter().next().map(|found| found.0);
         file.suspect.as_mut()?.twin.clone_from(&twin);
         twin
+    }
+
+    /// True if one begins with what is known of the start of the other.
+    fn begins_alike(&self, file: &Follow, other: &Follow) -> bool {
+        let Some(pack) = &file.pack else { return false };
+        if let Some(head) = other.known_head() {
+            let bytes = head.len().min(pack.head().len());
+            return bytes > 0 && head[..bytes] == pack.head()[..bytes];
+        }
+        if other.offset > 0 {
+            return head_stands(pack.head(), &other.anchor());
+        }
+        // All that was read of it was given back: its first line is known, by the incarnation that was made of it.
+        let decoder = &self.inputs[file.input].recipe.decoder;
+        let made = incarnation_of(pack.head(), &self.agent, &other.origin, other.generation, decoder);
+        other.source.as_ref().is_some_and(|source| made == Some(source.incarnation))
     }
 
     /// `None`: it is no copy of it.
@@ -224,7 +255,7 @@ impl Tail {
                     Some(self.wait(file, size, None, "it is still being written"))
                 }
                 Some(true) => None,
-                Some(false) if offset == 0 || !is_like(file, offset, &anchor) => None,
+                Some(false) if offset > 0 && !is_like(file, offset, &anchor) => None,
                 Some(false) => Some(self.wait(file, size, Some(u64::MAX), &format!("it is a packed copy of {path}"))),
             });
         };
@@ -416,16 +447,10 @@ fn is_like(file: &Follow, offset: u64, anchor: &event::Anchor) -> bool {
     file.unpacked_edges(offset).is_some_and(|edges| edges.likeness(anchor) == Likeness::Same)
 }
 
-/// True if one begins with what is known of the start of the other.
-fn begins_alike(file: &Follow, other: &Follow) -> bool {
-    let Some(pack) = &file.pack else { return false };
-    match other.known_head() {
-        Some(head) => {
-            let bytes = head.len().min(pack.head().len());
-            bytes > 0 && head[..bytes] == pack.head()[..bytes]
-        }
-        None => other.offset > 0 && head_stands(pack.head(), &other.anchor()),
-    }
+/// True if its name is that of `path` with something behind it, in whatever folder.
+fn is_named_after(file: &Follow, path: &Path) -> bool {
+    let bytes = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
+    bytes(&file.path).zip(bytes(path)).is_some_and(|(name, other)| name.starts_with(&other))
 }
 
 /// True if a file that a copy was made of, of which `end` bytes are in the copy, has not grown so that it is no copy of it.
