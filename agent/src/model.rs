@@ -59,6 +59,7 @@ const STEPS: &[Step] = &[
     (4, "overtake", World::overtake),
     (20, "poll", World::poll),
     (7, "rotate", World::rotate),
+    (5, "rotate and compress", World::rotate_and_compress),
     (10, "settle", World::settle),
     (4, "shorten", World::shorten),
     (8, "start", World::start),
@@ -91,6 +92,8 @@ struct World {
     is_settled: bool,
     /// The last life of the agent ended so.
     is_orderly: bool,
+    /// Inodes that stood in a checkpoint that is lost, or had another name: their packed copies may get other ids.
+    forgotten: BTreeSet<u64>,
     /// Old ends of truncated files, at which a writer may go on who was not told.
     stale_ends: BTreeMap<String, u64>,
     told: Vec<String>,
@@ -177,6 +180,7 @@ impl World {
             audit: Audit::default(),
             is_settled: false,
             is_orderly: false,
+            forgotten: BTreeSet::new(),
             stale_ends: BTreeMap::new(),
             told,
         }
@@ -220,6 +224,9 @@ impl World {
         for saved in &loaded {
             self.tell(format!("known: {} {} at {}", saved.path, saved.incarnation, saved.progress.offset));
         }
+        // What an earlier life shipped of a file without living to write its entry cannot be told from its packed copy.
+        let known = |number: &u64| loaded.iter().any(|saved| saved.inode.number == *number);
+        self.audit.renamed_lives.extend(self.disk.packed_files().filter(|number| !known(number)));
         self.audit.start(&self.disk, &loaded, std::mem::take(&mut self.is_orderly))?;
         self.process = Some(process);
         self.loaded = Some(loaded);
@@ -282,6 +289,8 @@ impl World {
         for file in self.disk.files.iter().filter(|file| file.lives.len() > 1) {
             self.audit.renamed_lives.insert(file.number);
         }
+        self.forgotten.extend(self.disk.files.iter().map(|file| file.number));
+        self.audit.renamed_lives.extend(self.disk.packed_files());
         self.is_orderly = false;
         Ok(())
     }
@@ -474,7 +483,11 @@ impl World {
             };
             let life = file.lives.last().expect("at least one life");
             for (offset, (text, _)) in life.lines.iter().filter(|_| can_be_read) {
-                let numbers = [Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
+                let mut numbers = vec![Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
+                if self.disk.is_packed_like_others(at) {
+                    let places = self.disk.places(*offset, text).into_iter();
+                    numbers.extend(places.map(|place| Some(self.disk.files[place.0].number)));
+                }
                 let is_delivered = |number: u64| self.audit.is_settled(&(number, *offset, text.clone()));
                 if !numbers.into_iter().flatten().any(is_delivered) {
                     let names: Vec<_> = self.disk.names_of(at).collect();

@@ -110,7 +110,7 @@ impl Audit {
             let id = document_id(source.incarnation, record.offset, text);
             receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
             // A line that stands in several lives or copies cannot be told from its likes.
-            if places.len() == 1 && !file.is_alike() {
+            if places.len() == 1 && !file.is_alike() && !disk.is_packed_like_others(place.0) {
                 if self.done.contains(&line) {
                     return Err(format!("{shown} comes again after an orderly restart"));
                 }

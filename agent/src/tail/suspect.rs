@@ -209,9 +209,10 @@ impl Tail {
         let others = self.files.values().filter(|other| other.input == file.input && other.suspect.is_none());
         let files = others.filter_map(|other| {
             let is_named = is_named_after(file, &other.path) || is_named_after(file, Path::new(&other.shipped_path));
-            let size = other.stat_on_disk().map_or(0, |(size, _)| size);
-            let is_like =
-                (is_named || size >= COPY_BYTES_MIN || other.pack.is_some()) && self.begins_alike(file, other);
+            let (size, names) = other.stat_on_disk().unwrap_or((0, 1));
+            // A deleted file that is still open is compared whole.
+            let is_enough = is_named || size >= COPY_BYTES_MIN || names == 0 || other.pack.is_some();
+            let is_like = is_enough && self.begins_alike(file, other);
             is_like.then_some((Twin::File(other.stream), is_named))
         });
         let entries = self.unclaimed.values().filter(|saved| saved.input == *id && saved.cursor.is_none());
