@@ -5,6 +5,7 @@ use crate::decode::{Cut, Cutter, Decoder};
 use crate::follow::{Lines, Passed};
 use crate::line::Events;
 use crate::parse::{Assembler, Plan};
+use crate::unpack::Compression;
 use bytes::Bytes;
 use event::Anchor;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Instant;
 pub(crate) struct Recipe {
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) plan: Arc<Plan>,
+    pub(crate) compression: Compression,
 }
 
 /// What is open of one file.

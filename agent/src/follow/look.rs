@@ -83,6 +83,9 @@ impl Follow {
 
     /// Reads on from the offset: one chunk.
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        if self.pack.is_some() {
+            return self.look_into_pack(line_bytes_max, now);
+        }
         let Held::Open(open) = &self.held else { return Err(closed()) };
         let OpenFile { file, edges } = &**open;
         let size = file.metadata()?.len();
@@ -95,14 +98,20 @@ impl Follow {
             return Ok(Look::End);
         }
         self.reached = size;
-        self.tell_way(size)?;
-        let file = self.file()?;
+        self.look_up_to(size, line_bytes_max, now)
+    }
+
+    /// Reads on from the offset in a file of which `size` bytes are there.
+    pub(super) fn look_up_to(&mut self, size: u64, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        if self.tell_way(size)? {
+            return Ok(Look::Packed);
+        }
         if matches!(self.way, Way::Assembled(_)) {
             return self.look_assembled(size, line_bytes_max, now);
         }
         if let Some(long) = &self.long {
             let kept = &long.kept[..long.kept.len().min(TAIL_BYTES_MAX)];
-            if read_span(file, self.offset, kept.len())?.as_deref() == Some(kept) {
+            if self.pack.is_some() || read_span(self.file()?, self.offset, kept.len())?.as_deref() == Some(kept) {
                 return self.look_for_line_end(now);
             }
             self.long = None; // Another line stands there now.
@@ -111,7 +120,7 @@ impl Follow {
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
         loop {
             let mut buffer = vec![0; buffer_bytes.min(left)];
-            let read = read_at(self.file()?, &mut buffer, self.offset)?;
+            let read = self.read_at(&mut buffer, self.offset)?;
             buffer.truncate(read);
             let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
             if zeros > 0 {
@@ -155,8 +164,8 @@ impl Follow {
         Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered: BTreeMap::new(), is_full: true })
     }
 
-    /// Decides how lines are made, at the first look at some bytes and after a reload.
-    fn tell_way(&mut self, size: u64) -> io::Result<()> {
+    /// Decides how lines are made, at the first look at some bytes and after a reload. True if the file turns out to be packed.
+    fn tell_way(&mut self, size: u64) -> io::Result<bool> {
         let is_between = match &self.way {
             Way::Assembled(assembly) => assembly.is_idle() && assembly.handed_to() == self.offset,
             _ => self.long.is_none(),
@@ -166,13 +175,18 @@ impl Follow {
             self.begin_at(self.offset);
         }
         if matches!(self.way, Way::Untold) && size > self.offset {
-            let head = read_head(self.file()?)?;
+            let mut head = vec![0; 4];
+            let read = self.read_at(&mut head, 0)?;
+            head.truncate(read);
+            if self.offset == 0 && self.pack.is_none() && self.recipe.compression.of(&head).is_some() {
+                return Ok(true);
+            }
             let assembly =
                 Assembly::new(&self.recipe, &head, self.offset, self.anchor(), std::mem::take(&mut self.cuts));
             let is_plain = assembly.is_plain(&self.recipe);
             self.way = if is_plain { Way::Plain } else { Way::Assembled(Box::new(assembly)) };
         }
-        Ok(())
+        Ok(false)
     }
 
     /// A look at a file whose lines need more than a cut at LF.
@@ -189,7 +203,7 @@ impl Follow {
         let (mut events, mut wanted) = (Events::default(), CHUNK_BYTES);
         loop {
             let mut chunk = vec![0; wanted.min(left)];
-            let read = read_at(self.file()?, &mut chunk, self.offset)?;
+            let read = self.read_at(&mut chunk, self.offset)?;
             let Way::Assembled(assembly) = &mut self.way else { return Ok(Look::More) };
             let taken = assembly.take(&chunk[..read], self.offset, now, &mut events);
             if taken == 0 && read == wanted && wanted < line_bytes_max + LINE_END_ROOM {
@@ -215,8 +229,7 @@ impl Follow {
         let anchor = if lines.end == self.offset {
             Some(self.anchor())
         } else {
-            let edges = self.file().and_then(|file| Edges::read(file, lines.end));
-            edges.ok().flatten().map(|edges| edges.anchor())
+            self.edges_at(lines.end).ok().flatten().map(|edges| edges.anchor())
         };
         match &mut self.way {
             Way::Assembled(assembly) => assembly.anchored(lines, anchor),
@@ -226,11 +239,10 @@ impl Follow {
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
     fn look_for_line_end(&mut self, now: Instant) -> io::Result<Look> {
-        let Held::Open(open) = &mut self.held else { return Err(closed()) };
-        let OpenFile { file, edges } = &mut **open;
-        let Some(long) = &mut self.long else { return Ok(Look::More) };
+        let Some(scanned) = self.long.as_ref().map(|long| long.scanned) else { return Ok(Look::More) };
         let mut chunk = vec![0; CHUNK_BYTES];
-        let read = read_at(file, &mut chunk, long.scanned)?;
+        let read = self.read_at(&mut chunk, scanned)?;
+        let Some(long) = &mut self.long else { return Ok(Look::More) };
         let Some(end) = memchr::memchr(b'\n', &chunk[..read]) else {
             long.scanned += read as u64;
             return Ok(if read == 0 { Look::End } else { Look::More });
@@ -239,14 +251,32 @@ impl Follow {
         let kept = std::mem::take(&mut long.kept);
         let kept_bytes = u32::try_from(content(&kept).len()).expect("a line limit is below 4 GiB");
         self.long = None;
-        let Some(found) = Edges::read(file, end)? else { return Ok(Look::Truncated) };
-        *edges = found;
+        let Some(found) = self.edges_at(end)? else { return Ok(Look::Truncated) };
+        if let Held::Open(open) = &mut self.held {
+            open.edges = found;
+        }
         (self.offset, self.changed) = (end, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         let (buffer, anchor, filtered) = (Bytes::from(kept), self.anchor(), BTreeMap::new());
         let cut_bytes = end - start - u64::from(kept_bytes);
         let passed = Passed { truncated: 1, cut_bytes, ..Passed::default() };
         Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full: true }))
+    }
+
+    /// The content's edges at `offset`. `None` if it ends before, or of a packed file if they are kept no longer.
+    fn edges_at(&self, offset: u64) -> io::Result<Option<Edges>> {
+        match &self.pack {
+            Some(pack) => Ok(pack.window.as_ref().and_then(|window| window.edges(offset))),
+            None => Edges::read(self.file()?, offset),
+        }
+    }
+
+    /// Reads the content at `offset`, unpacked.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.pack {
+            Some(pack) => Ok(pack.read_at(buffer, offset)),
+            None => read_at(self.file()?, buffer, offset),
+        }
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {

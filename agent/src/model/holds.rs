@@ -47,7 +47,11 @@ impl World {
             };
             let life = file.lives.last().expect("at least one life");
             for (offset, (text, _)) in life.lines.iter().filter(|_| can_be_read) {
-                let numbers = [Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
+                let mut numbers = vec![Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
+                if self.disk.is_packed_like_others(at) {
+                    let places = self.disk.places(*offset, text).into_iter();
+                    numbers.extend(places.map(|place| Some(self.disk.files[place.0].number)));
+                }
                 let is_delivered = |number: u64| self.audit.is_settled(&(number, *offset, text.clone()));
                 if !numbers.into_iter().flatten().any(is_delivered) {
                     let names: Vec<_> = self.disk.names_of(at).collect();
