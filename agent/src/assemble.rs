@@ -68,6 +68,24 @@ impl Assembly {
         cut.consumed
     }
 
+    /// The same up to a cut: the rest is a line too.
+    pub(crate) fn take_last(&mut self, chunk: &[u8], offset: u64, now: Instant, events: &mut Events) -> usize {
+        let Self { cutter, assembler, scratch, .. } = self;
+        let cut = cutter.finish(chunk, offset, scratch, &mut |line| assembler.push(line, now, events));
+        self.count(&cut, events);
+        cut.consumed
+    }
+
+    /// What is open will be finished at this offset, behind all that was taken.
+    pub(crate) fn add_cut(&mut self, at: u64) {
+        self.cuts.push(at);
+        self.assembler.add_cut(at);
+    }
+
+    pub(crate) fn cuts(&self) -> &[u64] {
+        &self.cuts
+    }
+
     fn count(&mut self, cut: &Cut, events: &mut Events) {
         self.owed.truncated += cut.truncated;
         self.owed.zero_bytes += cut.nul_bytes;

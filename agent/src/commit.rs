@@ -228,7 +228,7 @@ impl Commit {
                 }
             }
             Control::Cut { stream, at, done } => {
-                if let Some(file) = self.files.get_mut(&stream) {
+                if let Some(file) = self.files.get_mut(&stream).filter(|file| !file.saved.cuts.contains(&at)) {
                     Arc::make_mut(&mut file.saved).cuts.push(at);
                     self.dirty.insert(stream);
                 }

@@ -1,11 +1,12 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 mod found;
+mod last;
 mod look;
 mod pack;
 mod sizes;
 
-pub(crate) use pack::{Pack, Twin};
+pub(crate) use pack::{Pack, Suspect, Twin};
 
 pub(crate) use found::{Lines, Look, Passed};
 
@@ -13,7 +14,7 @@ use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
 use crate::checkpoint::Saved;
 use crate::deadline::{Backlog, SeriesId};
-use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, Likeness, compare, incarnation, incarnation_of};
+use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, Likeness, compare, incarnation_of};
 use event::{Anchor, Incarnation, Progress, Source, StreamId};
 use std::fs::{File, Metadata};
 use std::io;
@@ -81,6 +82,8 @@ pub(crate) struct Follow {
     pub(crate) cuts: Vec<u64>,
     /// A cut by time is being made durable: until then nothing is read.
     pub(crate) is_cutting: bool,
+    /// It has ended for good: an unfinished first line is its first line.
+    pub(crate) is_final: bool,
     /// All is known that stands in each of its records.
     pub(crate) is_known: bool,
     pub(crate) is_queued: bool,
@@ -194,6 +197,7 @@ impl Follow {
             replaces: None,
             cuts: Vec::new(),
             is_cutting: false,
+            is_final: false,
             is_known: false,
             is_queued: false,
             is_listed: true,
@@ -291,13 +295,17 @@ impl Follow {
 
     /// The first bytes of its content, up to 1024, if they are at hand.
     pub(crate) fn known_head(&self) -> Option<Vec<u8>> {
+        self.start().ok().filter(|head| !head.is_empty())
+    }
+
+    fn start(&self) -> io::Result<Vec<u8>> {
         if let Some(pack) = &self.pack {
-            return Some(pack.head().to_vec()).filter(|head| !head.is_empty());
+            return Ok(pack.head().to_vec());
         }
         let mut head = vec![0; HEAD_BYTES_MAX];
-        let read = read_at(self.file().ok()?, &mut head, 0).ok()?;
+        let read = read_at(self.file()?, &mut head, 0)?;
         head.truncate(read);
-        Some(head)
+        Ok(head)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -407,10 +415,14 @@ impl Follow {
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
     pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        if let Some(pack) = &self.pack {
-            return Ok(incarnation_of(pack.head(), agent, self.origin(), self.generation, &self.recipe.decoder));
-        }
-        incarnation(self.file()?, agent, self.origin(), self.generation, &self.recipe.decoder)
+        Ok(self.incarnation_from(&self.start()?, agent))
+    }
+
+    fn incarnation_from(&self, head: &[u8], agent: &str) -> Option<Incarnation> {
+        let (origin, generation) = (self.origin(), self.generation);
+        let made = incarnation_of(head, agent, origin, generation, &self.recipe.decoder);
+        let is_whole = self.is_final && !head.is_empty();
+        made.or_else(|| is_whole.then(|| Incarnation::new(agent, origin.number, origin.birth_ns, head, generation)))
     }
 
     /// The incarnation that what was read of it gives; `None` before its first complete line. The file itself may have been
@@ -421,7 +433,7 @@ impl Follow {
             (None, Held::Open(open)) => open.edges.head(),
             (None, Held::Closed { head, .. }) => head,
         };
-        incarnation_of(head, agent, self.origin(), self.generation, &self.recipe.decoder)
+        self.incarnation_from(head, agent)
     }
 
     /// The inode that its incarnation is made of: another one if this is a packed copy that is read in place of the original.

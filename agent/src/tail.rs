@@ -96,8 +96,10 @@ pub(crate) async fn run(
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
+        suspects: HashSet::new(),
         unpacking: Vec::new(),
         gone: HashMap::new(),
+        last_lines: HashSet::new(),
         listed: None,
         claimed: None,
         ready: ready::Ready::default(),
@@ -176,10 +178,14 @@ struct Tail {
     listed: Option<Instant>,
     /// When entries of the checkpoint were first looked for under other names.
     claimed: Option<Instant>,
+    /// Packed files that may be copies; some of them are none any more.
+    suspects: HashSet<StreamId>,
     /// Packed files that are being unpacked.
     unpacking: Vec<StreamId>,
-    /// When files that are still followed were found to be gone.
-    gone: HashMap<StreamId, Instant>,
+    /// Files that are gone and still followed.
+    gone: HashMap<StreamId, copy::Gone>,
+    /// Files for whose unfinished last line a cut is being made durable.
+    last_lines: HashSet<StreamId>,
     ready: ready::Ready,
     deadlines: Deadlines,
     /// Files that grew lately.

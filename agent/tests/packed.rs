@@ -6,24 +6,10 @@ use event::{Group, Incarnation};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
+use whole::packing::{gzip, log, zstd};
 use whole::{Running, append, folder, one, start};
 
 const YAML: &str = "[{id: a, type: file, paths: ['DIR/a.log*'], scan_interval: 20ms}]";
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(plain).expect("written");
-    encoder.finish().expect("finished")
-}
-
-fn zstd(plain: &[u8]) -> Vec<u8> {
-    zstd::stream::encode_all(plain, 3).expect("packed")
-}
-
-/// `count` lines of some length that do not pack too well.
-fn log(from: u32, count: u32) -> String {
-    (from..from + count).map(|n| format!("line {n:05} {:08x}\n", n.wrapping_mul(2_654_435_761))).collect()
-}
 
 fn texts(group: &Group) -> Vec<String> {
     group.records.iter().map(|record| String::from_utf8_lossy(group.bytes_of(record)).into_owned()).collect()

@@ -3,7 +3,7 @@
 
 use super::{CHUNK_BYTES, Follow, Held, LINE_END_ROOM, Look, closed};
 use crate::checkpoint::Key;
-use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, Likeness};
+use crate::identity::{Edges, Inode, Likeness};
 use crate::unpack::{Ending, Filled, Packing, Window};
 use event::{Anchor, StreamId};
 use std::io;
@@ -120,11 +120,13 @@ impl Pack {
     }
 
     fn note_head(&mut self) {
-        if self.head.len() < HEAD_BYTES_MAX
-            && let Some(window) = &self.window
-            && window.head().len() > self.head.len()
-        {
-            self.head = window.head().to_vec();
+        let Some(head) = self.window.as_ref().map(Window::head) else { return };
+        let is_same = head.iter().zip(&self.head).all(|(byte, known)| byte == known);
+        if !is_same && let Some(suspect) = &mut self.suspect {
+            *suspect = Suspect { is_old: suspect.is_old, ..Suspect::default() }; // It was written anew.
+        }
+        if !is_same || head.len() > self.head.len() {
+            self.head = head.to_vec();
         }
     }
 }
@@ -269,6 +271,13 @@ impl Follow {
         self.pack.as_ref().is_some_and(|pack| pack.window.is_some())
     }
 
+    /// Where the unfinished last line of a file ends that was packed to its end.
+    pub(crate) fn unfinished_end(&self) -> Option<u64> {
+        let pack = self.pack.as_ref().filter(|pack| pack.suspect.is_none() && pack.ending == Some(Ending::Clean))?;
+        let end = pack.rest_at.map(|_| pack.unpacked)?;
+        (end > self.offset && !self.is_cutting && !self.has_cut(end)).then_some(end)
+    }
+
     /// Why it came to rest since this was asked last: the size on disk, and the problem if there is one.
     pub(crate) fn take_rest(&mut self) -> Option<(u64, Option<Ending>)> {
         let is_open = self.handed_to() != self.offset;
@@ -365,3 +374,6 @@ impl Follow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

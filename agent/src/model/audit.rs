@@ -94,13 +94,21 @@ impl Audit {
                 return Err(format!("{shown} at {} comes after what follows it", record.offset));
             }
             stream.next = record.offset + 1;
-            let places = disk.places(record.offset, text);
+            let mut places = disk.places(record.offset, text);
+            let is_last = places.is_empty();
+            if is_last {
+                places = disk.last_lines(record.offset, text);
+            }
             let Some(place) = places.iter().find(|at| disk.files[at.0].number == stream.number).or(places.first())
             else {
                 return Err(format!("{shown} at {} of {} was never written", record.offset, source.path));
             };
             let file = &disk.files[place.0];
-            if file.lives[place.1].lines.get(&record.offset).is_none_or(|(_, is_cut)| *is_cut != record.truncated) {
+            let is_cut = match is_last {
+                true => disk.last_line(place.0).map(|(.., is_cut)| is_cut),
+                false => file.lives[place.1].lines.get(&record.offset).map(|(_, is_cut)| *is_cut),
+            };
+            if is_cut != Some(record.truncated) {
                 return Err(format!("{shown} at {}: truncated is {}", record.offset, record.truncated));
             }
             let line = (file.number, record.offset, text.to_vec());

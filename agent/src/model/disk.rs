@@ -230,6 +230,25 @@ impl Disk {
         self.packed.contains(name)
     }
 
+    /// The unfinished last line of a file that nobody can write to any more: start, text, whether it is cut. Its own names are
+    /// gone, or only those of packed copies are left.
+    pub(super) fn last_line(&self, file: usize) -> Option<(u64, Vec<u8>, bool)> {
+        if self.names_of(file).any(|name| !self.is_packed(name)) {
+            return None;
+        }
+        let life = self.files[file].lives.last()?;
+        let start = life.content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let tail = [&life.content[start..], b"\n"].concat();
+        let mut found = lines(&tail, self.line_bytes_max);
+        found.pop().map(|(at, text, is_cut)| (start as u64 + at, text, is_cut))
+    }
+
+    /// Files of which that is the last line, and whether it is cut.
+    pub(super) fn last_lines(&self, offset: u64, text: &[u8]) -> Vec<(usize, usize)> {
+        let is_it = |file: &usize| self.last_line(*file).is_some_and(|(at, last, _)| at == offset && last == text);
+        (0..self.files.len()).filter(is_it).map(|file| (file, self.files[file].lives.len() - 1)).collect()
+    }
+
     /// True if it is packed, and begins with a line that other files begin with: then, as long as little of it is acknowledged, it
     /// may be taken for one of those.
     pub(super) fn is_packed_like_others(&self, file: usize) -> bool {

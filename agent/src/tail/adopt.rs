@@ -167,6 +167,7 @@ impl Tail {
         if let Some(before) = &follow.replaces {
             self.unclaimed.remove(&before.key());
         }
+        self.note_suspect(&follow);
         self.by_inode.insert(place, follow.stream);
         self.note_birth(&mut follow);
         self.handles.used(follow.stream, follow.input);
@@ -278,12 +279,17 @@ impl Tail {
 
     /// Closes files that no longer grow, forgets those that have not grown for very long, removes those that are done with.
     async fn look_after_idle(&mut self) {
-        let (now, mut forgotten, mut done) = (monotonic(), Vec::new(), Vec::new());
+        let (now, mut forgotten, mut done, mut ended) = (monotonic(), Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_queued) {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= BUSY {
                 file.rest();
+            }
+            if idle >= input.close_inactive
+                && let Some(end) = file.unfinished_end()
+            {
+                ended.push((file.stream, end));
             }
             if file.is_open() && idle >= input.close_inactive && file.close() {
                 file.let_go_of_long_line();
@@ -299,6 +305,9 @@ impl Tail {
             } else if input.clean_inactive.is_some_and(|limit| idle >= limit && unchanged >= limit) {
                 forgotten.push(file.stream);
             }
+        }
+        for (stream, end) in ended {
+            self.ask_for_last_line(stream, end).await;
         }
         for stream in done {
             self.remove(stream).await;
@@ -369,11 +378,14 @@ impl Tail {
     pub(super) async fn end_of(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
         let Ok((Sighting { size, .. }, 0)) = file.stat() else { return };
-        let size = file.content_size(size);
+        let (offset, on_disk, size) = (file.offset, size, file.content_size(size));
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
         }
         if self.has_copy(stream).await {
+            return;
+        }
+        if size > offset && (!self.is_gone_for_good(stream, on_disk) || self.ask_for_last_line(stream, size).await) {
             return;
         }
         self.finish_open(stream).await;
@@ -421,6 +433,7 @@ impl Tail {
         self.deadlines.truncated(stream, next.stream, next.series, wall_ms());
         self.let_go(stream, "truncated").await;
         self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
+        self.note_suspect(&next);
         self.handles.used(next.stream, next.input);
         self.board.put(next.stream, self.inputs[next.input].id.clone(), next.generation, next.card.clone());
         enqueue(self.files.entry(next.stream).or_insert_with(|| Box::new(next)), &mut self.ready);

@@ -58,10 +58,13 @@ impl Tail {
             return Ok(Verdict::Wait);
         }
         file.check_window()?;
-        if file.unpack_to(HEAD_BYTES_MAX as u64)?.is_none() {
+        // Only once: going back to its start means to unpack it anew.
+        let is_begun = file.unpacked_end().0 >= HEAD_BYTES_MAX as u64;
+        if !is_begun && file.unpack_to(HEAD_BYTES_MAX as u64)?.is_none() {
             return Ok(Verdict::Again);
         }
-        if file.incarnation(&self.agent)?.is_none() {
+        let is_whole = matches!(file.unpacked_end(), (1.., Some(Ending::Clean))); // Then an unfinished line is all there is.
+        if !is_whole && file.incarnation(&self.agent)?.is_none() {
             return Ok(self.wait(file, size, None, "no complete line can be unpacked yet")); // Or it is damaged from its start.
         }
         let Some(twin) = self.twin_of(file) else { return Ok(Verdict::Own) };

@@ -7,8 +7,27 @@ use crate::follow::Twin;
 use crate::unpack::Compression;
 use event::StreamId;
 use service::clock::monotonic;
+use std::time::Instant;
+
+/// A file that is gone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    /// When it was found to be, or to have grown since.
+    since: Instant,
+    size: u64,
+}
 
 impl Tail {
+    /// True if a deleted file, of this size now, was neither found nor has grown since the last listing was begun.
+    pub(super) fn is_gone_for_good(&mut self, stream: StreamId, size: u64) -> bool {
+        let now = || Gone { since: monotonic(), size };
+        let gone = self.gone.entry(stream).or_insert_with(now);
+        if gone.size != size {
+            *gone = now(); // Somebody has it open.
+        }
+        self.listed.is_some_and(|listed| listed > gone.since)
+    }
+
     /// A file is gone that is about to be let go. True if it is kept: a packed copy is read in its place now, or one may turn up.
     pub(super) async fn has_copy(&mut self, stream: StreamId) -> bool {
         let Some(file) = self.files.get(&stream) else { return false };
@@ -16,10 +35,10 @@ impl Tail {
         if self.inputs[input].recipe.compression == Compression::None || file.suspect().is_some() {
             return false;
         }
-        let gone_since = *self.gone.entry(stream).or_insert_with(monotonic);
+        let size = file.stat().map_or(0, |(now, _)| now.size);
+        let is_gone_for_good = self.is_gone_for_good(stream, size);
         let (mut copy, mut is_open) = (None, false);
-        for other in self.files.values().filter(|other| other.input == input) {
-            let Some(suspect) = other.suspect() else { continue };
+        for (other, suspect) in self.suspects().filter(|(other, _)| other.input == input) {
             is_open |= suspect.proved.is_none() && other.is_queued;
             if suspect.twin == Some(Twin::File(stream)) && suspect.proved.is_some() {
                 copy = Some((other.stream, suspect.proved.unwrap_or(u64::MAX)));
@@ -30,7 +49,7 @@ impl Tail {
             return true;
         }
         // A packer removes the original last: a listing that was begun after that shows the copy.
-        is_open || self.listed.is_none_or(|listed| listed <= gone_since)
+        is_open || !is_gone_for_good
     }
 
     /// The file goes on in its packed copy.

@@ -8,7 +8,7 @@ use super::compare::{Verdict, is_still_like};
 use super::{Tail, enqueue};
 use crate::checkpoint::{PackedAt, Saved};
 use crate::commit::Control;
-use crate::follow::{Follow, Twin};
+use crate::follow::{Follow, Suspect, Twin};
 use crate::identity::HEAD_BYTES_MAX;
 use crate::unpack::Ending;
 use event::StreamId;
@@ -40,24 +40,36 @@ impl Tail {
         Ok(stale.map(|stale| Claim::Replaces(stale.key())))
     }
 
+    /// Most files are no suspects: those that are have a table of their own.
+    pub(super) fn note_suspect(&mut self, file: &Follow) {
+        if file.suspect().is_some() {
+            self.suspects.insert(file.stream);
+        }
+    }
+
+    /// The files that may be copies.
+    pub(super) fn suspects(&self) -> impl Iterator<Item = (&Follow, &Suspect)> {
+        let files = self.suspects.iter().filter_map(|stream| self.files.get(stream));
+        files.filter_map(|file| file.suspect().map(|suspect| (&**file, suspect)))
+    }
+
     /// True if the last listing would have shown every packed copy of what was gone before, and all of them are decided.
     pub(super) fn may_forget(&self) -> bool {
-        let is_open = |file: &Follow| file.is_queued && file.suspect().is_some_and(|suspect| suspect.proved.is_none());
         let is_fresh = self.listed.zip(self.claimed).is_none_or(|(listed, claimed)| listed > claimed);
-        is_fresh && !self.files.values().any(|file| is_open(file))
+        is_fresh && !self.suspects().any(|(file, suspect)| file.is_queued && suspect.proved.is_none())
     }
 
     /// True if a packed file may yet turn out to be a copy of what this entry tells of.
     pub(super) fn is_suspected(&self, saved: &Saved) -> bool {
         let entry = Twin::Entry(saved.key());
-        self.files.values().filter_map(|file| file.suspect()).any(|suspect| suspect.twin.as_ref() == Some(&entry))
+        self.suspects().any(|(_, suspect)| suspect.twin.as_ref() == Some(&entry))
     }
 
     /// At every listing: suspects that are not decided, or of which something changed, have a turn.
     pub(super) fn look_after_suspects(&mut self) {
-        let suspects: Vec<_> =
-            self.files.values().filter(|file| file.suspect().is_some()).map(|file| file.stream).collect();
-        for stream in suspects {
+        let files = &self.files;
+        self.suspects.retain(|stream| files.get(stream).is_some_and(|file| file.suspect().is_some()));
+        for stream in self.suspects.clone() {
             let stands = self.files.get(&stream).and_then(|file| file.suspect()).is_some_and(|suspect| {
                 let Some((Twin::File(twin), end)) = suspect.twin.as_ref().zip(suspect.proved) else { return false };
                 self.files.get(twin).is_some_and(|twin| is_still_like(twin, end))
@@ -172,7 +184,8 @@ impl Tail {
             file.card.problem(Some(format!("it cannot be unpacked beyond offset {}: {reason}", file.offset)));
         }
         if file.source.is_some() {
-            let packed = PackedAt { inode: file.inode, rest: Some((size, file.offset)) };
+            let rest = file.unfinished_end().is_none().then_some((size, file.offset)); // Else it has a line left.
+            let packed = PackedAt { inode: file.inode, rest };
             self.control.send(Control::Packed { stream, packed }).await.ok(); // Closed only when the agent ends.
         }
     }
@@ -181,7 +194,10 @@ impl Tail {
     pub(super) fn turned_out_packed(&mut self, stream: StreamId) {
         let Some(file) = self.files.get_mut(&stream) else { return };
         match file.look_for_packing() {
-            Ok(_) => enqueue(file, &mut self.ready),
+            Ok(_) => {
+                self.suspects.insert(stream);
+                enqueue(file, &mut self.ready);
+            }
             Err(error) => tracing::warn!(path = %file.path.display(), %error, "read failed"),
         }
     }
