@@ -29,11 +29,17 @@ const ENTRY_PAUSE: Duration = Duration::from_micros(500);
 /// So much of that time may be taken in advance: the reports of one look at many files come in bursts.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Waits for the disk: beside the commit stage, or, in a model, at once.
-pub(crate) type SyncFn = fn(Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>>;
+/// Reports that are taken before what else is due gets its turn.
+const REPORTS_MAX: usize = 1_000;
+
+/// A wait for the disk.
+pub(crate) type Syncing = Pin<Box<dyn Future<Output = Synced> + Send>>;
+
+/// How it is waited for: beside the commit stage, or, in a model, at once.
+pub(crate) type SyncFn = fn(Unsynced) -> Syncing;
 
 /// In a thread of its own. Panics as the sync does.
-pub(crate) fn beside(unsynced: Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>> {
+pub(crate) fn beside(unsynced: Unsynced) -> Syncing {
     let thread = tokio::task::spawn_blocking(|| unsynced.sync());
     Box::pin(async { thread.await.expect("a sync neither panics nor is cancelled") })
 }
@@ -111,7 +117,7 @@ struct Commit {
     is_urgent: bool,
     /// Who waits for what is written to be durable, and who for what is being synced.
     waiting: Vec<Waiter>,
-    syncing: Option<(Pin<Box<dyn Future<Output = Synced> + Send>>, Vec<Waiter>)>,
+    syncing: Option<(Syncing, Vec<Waiter>)>,
     /// Another sync is to follow.
     syncs_again: bool,
     sync: SyncFn,
@@ -169,23 +175,23 @@ pub(crate) async fn run(
             biased;
             Some(told) = control.recv() => {
                 commit.take(told);
-                while let Ok(told) = control.try_recv() {
-                    commit.take(told);
-                }
+                commit.take_all(&mut control);
             }
             synced = commit.synced() => commit.end_sync(synced),
             _ = ticks.tick(), if commit.needs_flush() => commit.flush(),
             () = &mut writes, if write_at.is_some() => {}
             entry = entries.recv() => {
-                // A file is opened before its first group exists: what is told comes first.
-                while let Ok(told) = control.try_recv() {
-                    commit.take(told);
+                if entry.is_none() {
+                    break;
                 }
-                let Some(entry) = entry else { break };
-                commit.settle(entry);
-                // Reports come in bursts: one write for all that are here.
-                while let Ok(entry) = entries.try_recv() {
+                // Reports come in bursts: one write for those that are here.
+                let (mut next, mut left) = (entry, REPORTS_MAX);
+                while let Some(entry) = next {
+                    // A file is opened before its first group exists: what is told comes before each report.
+                    commit.take_all(&mut control);
                     commit.settle(entry);
+                    left -= 1;
+                    next = if left > 0 { entries.try_recv().ok() } else { None };
                 }
             }
         }
@@ -195,6 +201,12 @@ pub(crate) async fn run(
 }
 
 impl Commit {
+    fn take_all(&mut self, control: &mut Receiver<Control>) {
+        while let Ok(told) = control.try_recv() {
+            self.take(told);
+        }
+    }
+
     fn take(&mut self, told: Control) {
         match told {
             Control::Open { saved, source, epoch, card, replaces, written } => {

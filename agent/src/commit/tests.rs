@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// What `beside` does, in this thread, when the gate lets it.
-pub(crate) fn at_once(unsynced: Unsynced) -> Pin<Box<dyn Future<Output = Synced> + Send>> {
+pub(crate) fn at_once(unsynced: Unsynced) -> Syncing {
     let gate = GATE.with_borrow(Clone::clone);
     Box::pin(async move {
         if let Some(gate) = gate {
@@ -82,6 +82,15 @@ impl Bench {
         let (start, end, anchor) = (seq * 10, seq * 10 + 10, Anchor::default());
         let debt = Debt { stream, epoch, seq, start, end, anchor, events: 1, bytes: 10, held: Permit::none() };
         Ack::new(debt, self.ledger.clone())
+    }
+
+    /// A file of its own, from its beginning on.
+    fn opened(&self, n: u64) -> Control {
+        let (path, inode): (Arc<str>, _) = (format!("/{n}").into(), Inode { device: 1, number: n, birth_ns: None });
+        let source = Source::new(StreamId(n), self.source.input(), path.clone(), Incarnation(n), 0);
+        let card = Arc::new(Card::new(Path::new(&*path).into(), inode));
+        let saved = Saved { path, incarnation: Incarnation(n), inode, ..self.saved.clone() };
+        Control::Open { saved, source: Arc::new(source), epoch: 0, card, replaces: None, written: None }
     }
 
     async fn end(self, folder: &Path) -> Vec<u64> {
@@ -194,6 +203,24 @@ async fn what_was_given_back_before_the_file_is_known_to_be_gone_is_counted_too(
     assert_eq!(metrics.lost_bytes.with_label_values(&["deleted"]).get(), 10);
 }
 
+/// While reports of other files come in a burst.
+#[tokio::test]
+async fn a_file_that_is_settled_as_soon_as_it_is_opened_is_remembered_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bench = Arc::new(bench(folder.path()).await);
+    let opening = bench.clone();
+    let opens = std::thread::spawn(move || {
+        for n in 100..5_100 {
+            opening.control.blocking_send(opening.opened(n)).expect("is open");
+            (0..3).for_each(|seq| opening.ack_of(StreamId(n), 0, seq).settle());
+        }
+    });
+    tokio::task::spawn_blocking(|| opens.join().expect("opens all")).await.expect("ends");
+    let mut found = Arc::into_inner(bench).expect("the only one left").end(folder.path()).await;
+    found.retain(|offset| *offset != 30);
+    assert_eq!(found, [0], "all but the one that nothing was read of");
+}
+
 /// Offsets in the checkpoint as a process finds them that starts now.
 fn found(folder: &Path) -> Vec<u64> {
     let loaded = crate::checkpoint::load(folder).expect("readable");
@@ -241,16 +268,8 @@ async fn settlements_in_a_row_are_few_writes_and_fewer_flushes() {
 async fn many_files_are_written_less_often() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bench = bench(folder.path()).await;
-    let opened = async |n: u64| {
-        let (path, inode): (Arc<str>, _) = (format!("/{n}").into(), Inode { device: 1, number: n, birth_ns: None });
-        let source = Source::new(StreamId(n), bench.source.input(), path.clone(), Incarnation(n), 0);
-        let card = Arc::new(Card::new(Path::new(&*path).into(), inode));
-        let saved = Saved { path, incarnation: Incarnation(n), inode, ..bench.saved.clone() };
-        let open = Control::Open { saved, source: Arc::new(source), epoch: 0, card, replaces: None, written: None };
-        bench.control.send(open).await.expect("is open");
-    };
     for n in 100..600 {
-        opened(n).await;
+        bench.control.send(bench.opened(n)).await.expect("is open");
     }
     tokio::time::sleep(FLUSH_INTERVAL).await;
     let before = crate::checkpoint::entries_in(folder.path());

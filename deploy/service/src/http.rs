@@ -48,7 +48,11 @@ pub fn serve(listen: &str, registry: Registry, health: Health, pages: Pages, sto
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
-    let listener = bind().with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
+    let listener = bind().with_context(|| {
+        format!(
+            "metrics.listen: cannot listen on {address} (does a daemon run here already? Port 0 takes any free one)"
+        )
+    })?;
     let bound = listener.local_addr().context("metrics.listen: the bound address")?;
     tracing::info!(address = %bound, "listening");
     tokio::spawn(accept(listener, Arc::new(Page { registry, health, pages, stop })));
