@@ -5,6 +5,7 @@ use crate::decode::{Cut, Cutter, Decoder};
 use crate::follow::{Lines, Passed};
 use crate::line::Events;
 use crate::parse::{Assembler, Plan};
+use crate::unpack::Compression;
 use bytes::Bytes;
 use event::Anchor;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Instant;
 pub(crate) struct Recipe {
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) plan: Arc<Plan>,
+    pub(crate) compression: Compression,
 }
 
 /// What is open of one file.
@@ -64,6 +66,24 @@ impl Assembly {
         let cut = cutter.cut(chunk, offset, scratch, &mut |line| assembler.push(line, now, events));
         self.count(&cut, events);
         cut.consumed
+    }
+
+    /// The same up to a cut: the rest is a line too.
+    pub(crate) fn take_last(&mut self, chunk: &[u8], offset: u64, now: Instant, events: &mut Events) -> usize {
+        let Self { cutter, assembler, scratch, .. } = self;
+        let cut = cutter.finish(chunk, offset, scratch, &mut |line| assembler.push(line, now, events));
+        self.count(&cut, events);
+        cut.consumed
+    }
+
+    /// What is open will be finished at this offset, behind all that was taken.
+    pub(crate) fn add_cut(&mut self, at: u64) {
+        self.cuts.push(at);
+        self.assembler.add_cut(at);
+    }
+
+    pub(crate) fn cuts(&self) -> &[u64] {
+        &self.cuts
     }
 
     fn count(&mut self, cut: &Cut, events: &mut Events) {

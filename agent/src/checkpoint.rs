@@ -60,6 +60,16 @@ pub(crate) struct Saved {
     /// Its content is gone: what its inode holds now is a later life, whatever it looks like. The entry only remembers the
     /// generation, until that life has a complete line and so an entry of its own.
     pub(crate) is_truncated: bool,
+    /// Set if the file is packed.
+    pub(crate) packed: Option<Box<PackedAt>>,
+}
+
+/// The packed file in which an entry's content is found, and whose inode need not be that of the entry's incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedAt {
+    pub(crate) inode: Inode,
+    /// Its size on disk when it was read to its end, and the offset at which that was.
+    pub(crate) rest: Option<(u64, u64)>,
 }
 
 /// Names a [`Saved`].
@@ -74,12 +84,17 @@ impl Saved {
         inode: Inode,
         progress: Progress,
     ) -> Self {
-        let (generation, cuts, cursor, is_truncated) = (0, Vec::new(), None, false);
-        Self { input, incarnation, path, inode, generation, progress, cuts, cursor, is_truncated }
+        let (generation, cuts, cursor, is_truncated, packed) = (0, Vec::new(), None, false, None);
+        Self { input, incarnation, path, inode, generation, progress, cuts, cursor, is_truncated, packed }
     }
 
     pub(crate) fn key(&self) -> Key {
         (self.input.clone(), self.incarnation)
+    }
+
+    /// The inode that holds the content.
+    pub(crate) fn body(&self) -> &Inode {
+        self.packed.as_ref().map_or(&self.inode, |packed| &packed.inode)
     }
 }
 
@@ -117,6 +132,17 @@ pub(crate) struct Put {
     cursor: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    packed: Option<PutPacked>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PutPacked {
+    device: u64,
+    inode: u64,
+    birth_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rest: Option<(u64, u64)>,
 }
 
 /// What was found at start.
@@ -505,6 +531,12 @@ impl From<&Saved> for Put {
             cuts: saved.cuts.clone(),
             cursor: saved.cursor.clone(),
             truncated: saved.is_truncated,
+            packed: saved.packed.as_deref().map(|PackedAt { inode, rest }| PutPacked {
+                device: inode.device,
+                inode: inode.number,
+                birth_ns: inode.birth_ns,
+                rest: *rest,
+            }),
         }
     }
 }
@@ -524,6 +556,9 @@ impl TryFrom<Put> for Saved {
             cuts: put.cuts,
             cursor: put.cursor,
             is_truncated: put.truncated,
+            packed: put.packed.map(|PutPacked { device, inode, birth_ns, rest }| {
+                Box::new(PackedAt { inode: Inode { device, number: inode, birth_ns }, rest })
+            }),
         })
     }
 }

@@ -6,7 +6,7 @@
 //! at the next flush.
 
 use crate::board::Card;
-use crate::checkpoint::{Key, Saved, Store, Synced, Unsynced};
+use crate::checkpoint::{Key, PackedAt, Saved, Store, Synced, Unsynced};
 use crate::metrics::AgentMetrics;
 use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
 use service::health::Health;
@@ -62,6 +62,8 @@ pub(crate) enum Control {
     Leave { stream: StreamId, epoch: u32, end: u64, reason: &'static str },
     /// What was open of the file is finished by time at this offset: to be made durable before its event is sent.
     Cut { stream: StreamId, at: u64, done: UnboundedSender<StreamId> },
+    /// The file is packed: where its content is, and how far it was read.
+    Packed { stream: StreamId, packed: PackedAt },
     /// The file is followed no longer, all of it is settled, and its entry stays.
     Rest { stream: StreamId },
     /// An entry of something that is no file, as it is to be written.
@@ -238,12 +240,18 @@ impl Commit {
                 }
             }
             Control::Cut { stream, at, done } => {
-                if let Some(file) = self.files.get_mut(&stream) {
+                if let Some(file) = self.files.get_mut(&stream).filter(|file| !file.saved.cuts.contains(&at)) {
                     Arc::make_mut(&mut file.saved).cuts.push(at);
                     self.dirty.insert(stream);
                 }
                 self.waiting.push(Waiter::Cut(stream, done));
                 self.is_urgent = true;
+            }
+            Control::Packed { stream, packed } => {
+                if let Some(file) = self.files.get_mut(&stream) {
+                    Arc::make_mut(&mut file.saved).packed = Some(Box::new(packed));
+                    self.dirty.insert(stream);
+                }
             }
             Control::Rest { stream } => {
                 self.ledger.close(stream);

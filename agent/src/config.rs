@@ -12,6 +12,7 @@ use crate::decode::{Encoding, InvalidBytes, LineTerminator, OnLongLine};
 use crate::kubernetes::KubernetesConfig;
 use crate::parse::ParserConfig;
 use crate::stream::{Format, Framing};
+use crate::unpack::Compression;
 use anyhow::{Context as _, bail};
 use event::{Input, Priority};
 use serde::{Deserialize, Deserializer};
@@ -108,6 +109,9 @@ pub struct InputConfig {
     /// On SIGTERM, read on to the present end of each file, within `drain_timeout`. Default: no, stop reading at once.
     #[serde(default)]
     pub read_until_eof: bool,
+    /// Which files are unpacked: `none`, `gzip` or `zstd` (all of them), `auto` (by their first bytes). Default `auto`.
+    #[serde(default)]
+    pub compression: Compression,
     /// A name of the WHATWG encoding standard or of Filebeat. Default `auto`: a BOM decides, without one UTF-8.
     #[serde(default)]
     pub encoding: Encoding,

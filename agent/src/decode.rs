@@ -154,7 +154,6 @@ impl Cutter {
     /// The same for the end of a source that will not grow: the rest is a line too.
     ///
     /// Zero bytes at the very end are not consumed: they are a hole that may be filled.
-    #[cfg(test)]
     pub(crate) fn finish(
         &mut self,
         chunk: &[u8],

@@ -23,7 +23,7 @@ use std::fs::{self, DirEntry, Metadata, ReadDir};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use watch::{Signals, Watches};
 
@@ -123,6 +123,8 @@ pub(crate) struct Listing {
     pub(crate) files: Vec<Seen>,
     /// What was looked for; `Seen::input` counts in it.
     pub(crate) inputs: Arc<Vec<FileInput>>,
+    /// When looking began.
+    pub(crate) begun: Option<Instant>,
     /// Folders to watch.
     folders: BTreeSet<PathBuf>,
 }
@@ -140,7 +142,7 @@ impl Listing {
 
 /// Looks for all files of all inputs.
 pub(crate) fn scan(inputs: &Arc<Vec<FileInput>>) -> Listing {
-    let mut listing = Listing { inputs: inputs.clone(), ..Listing::default() };
+    let mut listing = Listing { inputs: inputs.clone(), begun: Some(monotonic()), ..Listing::default() };
     for (index, input) in inputs.iter().enumerate() {
         let mut walk = Walk { input, index, files: &mut listing.files, folders: &mut listing.folders };
         for glob in &input.globs {

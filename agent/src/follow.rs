@@ -1,7 +1,12 @@
 //! One open file → chunks of lines. Decides what a look at the file means; owns no queue and waits for nothing.
 
 mod found;
+mod last;
 mod look;
+mod pack;
+mod sizes;
+
+pub(crate) use pack::{Pack, Suspect, Twin};
 
 pub(crate) use found::{Lines, Look, Passed};
 
@@ -9,7 +14,7 @@ use crate::assemble::{Assembly, Recipe};
 use crate::board::Card;
 use crate::checkpoint::Saved;
 use crate::deadline::{Backlog, SeriesId};
-use crate::identity::{Edges, Inode, Likeness, compare, incarnation, incarnation_of};
+use crate::identity::{Edges, HEAD_BYTES_MAX, Inode, Likeness, compare, incarnation_of};
 use event::{Anchor, Incarnation, Progress, Source, StreamId};
 use std::fs::{File, Metadata};
 use std::io;
@@ -48,6 +53,8 @@ pub(crate) struct Follow {
     /// Where it was first seen, as shipped.
     pub(crate) shipped_path: Arc<str>,
     pub(crate) inode: Inode,
+    /// Set if it is packed: then offsets count what it unpacks to.
+    pub(crate) pack: Option<Box<Pack>>,
     pub(crate) generation: u32,
     pub(crate) stream: StreamId,
     /// Known as soon as there is a complete line.
@@ -75,6 +82,8 @@ pub(crate) struct Follow {
     pub(crate) cuts: Vec<u64>,
     /// A cut by time is being made durable: until then nothing is read.
     pub(crate) is_cutting: bool,
+    /// It has ended for good: an unfinished first line is its first line.
+    pub(crate) is_final: bool,
     /// All is known that stands in each of its records.
     pub(crate) is_known: bool,
     pub(crate) is_queued: bool,
@@ -171,6 +180,7 @@ impl Follow {
             path,
             home: None,
             inode,
+            pack: None,
             generation: 0,
             stream,
             source: None,
@@ -187,6 +197,7 @@ impl Follow {
             replaces: None,
             cuts: Vec::new(),
             is_cutting: false,
+            is_final: false,
             is_known: false,
             is_queued: false,
             is_listed: true,
@@ -209,6 +220,10 @@ impl Follow {
     }
 
     fn go_back_to(&mut self, offset: u64) -> io::Result<bool> {
+        if self.pack.is_some() {
+            self.go_back_in_pack(offset, None);
+            return Ok(true);
+        }
         let Held::Open(open) = &mut self.held else { return Err(closed()) };
         let Some(found) = Edges::read(&open.file, offset)? else { return Ok(false) };
         open.edges = found;
@@ -221,6 +236,11 @@ impl Follow {
     pub(crate) fn rewind(&mut self, progress: &Progress, epoch: u32) -> io::Result<bool> {
         self.reread_below = self.reread_below.max(self.offset);
         (self.epoch, self.seq, self.read_out_at) = (epoch, 0, 0);
+        if self.pack.is_some() {
+            self.go_back_in_pack(progress.offset, Some(progress.anchor));
+            self.card.start_at(progress.offset);
+            return Ok(true);
+        }
         if let Held::Closed { anchor, .. } = &mut self.held {
             *anchor = progress.anchor;
             self.begin_at(progress.offset);
@@ -247,7 +267,9 @@ impl Follow {
     /// True if it stands at its start again and no longer begins with the line that its incarnation was made of.
     pub(crate) fn begins_anew(&self, agent: &str) -> io::Result<bool> {
         match &self.source {
-            Some(source) if self.offset == 0 => Ok(self.incarnation(agent)? != Some(source.incarnation)),
+            Some(source) if self.offset == 0 && self.pack.is_none() => {
+                Ok(self.incarnation(agent)? != Some(source.incarnation))
+            }
             _ => Ok(false),
         }
     }
@@ -262,6 +284,7 @@ impl Follow {
         next.is_listed = self.is_listed;
         next.ends_at = self.ends_at.map(|_| u64::MAX); // To its end, wherever that is now.
         next.home.clone_from(&self.home);
+        next.look_for_packing()?;
         Ok(next)
     }
 
@@ -273,21 +296,42 @@ impl Follow {
         }
     }
 
+    /// The first bytes of its content, up to 1024, if they are at hand.
+    pub(crate) fn known_head(&self) -> Option<Vec<u8>> {
+        self.start().ok().filter(|head| !head.is_empty())
+    }
+
+    fn start(&self) -> io::Result<Vec<u8>> {
+        if let Some(pack) = &self.pack {
+            return Ok(pack.head().to_vec());
+        }
+        let mut head = vec![0; HEAD_BYTES_MAX];
+        let read = read_at(self.file()?, &mut head, 0)?;
+        head.truncate(read);
+        Ok(head)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.held, Held::Open(_))
     }
 
     /// Gives the descriptor back. False if it has to stay open: the file has no name left by which it could be found again,
-    /// and not all of it is settled.
+    /// and not all of it is settled; or it is being unpacked.
     pub(crate) fn close(&mut self) -> bool {
         let Held::Open(open) = &self.held else { return true };
+        if self.is_unpacking() && self.is_queued {
+            return false; // It would be unpacked from its start again, at each of its turns.
+        }
         let OpenFile { file, edges } = &**open;
-        let is_read = || self.is_done() && edges.tail_stands(file, self.offset).unwrap_or(false);
-        if file.metadata().map_or(true, |found| found.nlink() == 0) && !is_read() {
+        let stands = || self.pack.is_some() || edges.tail_stands(file, self.offset).unwrap_or(false);
+        if file.metadata().map_or(true, |found| found.nlink() == 0) && !(self.is_done() && stands()) {
             return false;
         }
-        let head = if self.source.is_none() { edges.head().into() } else { Box::default() };
-        self.held = Held::Closed { anchor: edges.anchor(), head };
+        let is_head_kept = self.source.is_none() && self.pack.is_none();
+        let head = if is_head_kept { edges.head().into() } else { Box::default() };
+        let anchor = self.anchor();
+        self.stop_unpacking();
+        self.held = Held::Closed { anchor, head };
         true
     }
 
@@ -320,6 +364,11 @@ impl Follow {
         if (inode.device, inode.number) != (self.inode.device, self.inode.number) || !inode.may_be(&self.inode) {
             return Ok(Opened::Elsewhere);
         }
+        if self.pack.is_some() {
+            // What it unpacks to is compared on the way to the offset.
+            self.held = Held::open(file, Edges::default());
+            return Ok(Opened::Same);
+        }
         let is_same = self.offset == 0 || compare(&file, self.offset, anchor)? != Likeness::Other;
         let edges = if is_same { Edges::read(&file, self.offset)? } else { None };
         let opened = if edges.is_some() { Opened::Same } else { Opened::Changed };
@@ -337,6 +386,9 @@ impl Follow {
     }
 
     pub(crate) fn anchor(&self) -> Anchor {
+        if let Some(anchor) = self.pack.as_ref().and_then(|pack| pack.goal) {
+            return anchor;
+        }
         match &self.held {
             Held::Open(open) => open.edges.anchor(),
             Held::Closed { anchor, .. } => *anchor,
@@ -350,7 +402,7 @@ impl Follow {
 
     /// True if there is nothing more to read, as far as is known, and all of it is settled.
     pub(crate) fn is_done(&self) -> bool {
-        let size = self.file().and_then(File::metadata).map_or(self.seen.size, |found| found.len());
+        let size = self.content_size(self.stat().map_or(self.seen.size, |(now, _)| now.size));
         (size == self.offset || self.is_read_out()) && !self.has_open() && self.is_settled()
     }
 
@@ -366,53 +418,30 @@ impl Follow {
 
     /// The incarnation that the file's content gives now; `None` before its first complete line.
     pub(crate) fn incarnation(&self, agent: &str) -> io::Result<Option<Incarnation>> {
-        incarnation(self.file()?, agent, &self.inode, self.generation, &self.recipe.decoder)
+        Ok(self.incarnation_from(&self.start()?, agent))
+    }
+
+    fn incarnation_from(&self, head: &[u8], agent: &str) -> Option<Incarnation> {
+        let (origin, generation) = (self.origin(), self.generation);
+        let made = incarnation_of(head, agent, origin, generation, &self.recipe.decoder);
+        let is_whole = self.is_final && !head.is_empty();
+        made.or_else(|| is_whole.then(|| Incarnation::new(agent, origin.number, origin.birth_ns, head, generation)))
     }
 
     /// The incarnation that what was read of it gives; `None` before its first complete line. The file itself may have been
     /// truncated since, or be closed.
     pub(crate) fn incarnation_read(&self, agent: &str) -> Option<Incarnation> {
-        let head = match &self.held {
-            Held::Open(open) => open.edges.head(),
-            Held::Closed { head, .. } => head,
+        let head = match (&self.pack, &self.held) {
+            (Some(pack), _) => pack.head(),
+            (None, Held::Open(open)) => open.edges.head(),
+            (None, Held::Closed { head, .. }) => head,
         };
-        incarnation_of(head, agent, &self.inode, self.generation, &self.recipe.decoder)
+        self.incarnation_from(head, agent)
     }
 
-    /// Bytes behind the offset that were there and are there no longer, as far as is known.
-    pub(crate) fn unread(&self) -> u64 {
-        self.reached.max(self.seen.size).saturating_sub(self.offset)
-    }
-
-    /// The last look found every complete line.
-    pub(crate) fn note_end(&mut self) {
-        self.read_out_at = self.reached.max(self.seen.size);
-    }
-
-    /// Bytes that wait for a turn, as far as the last listing showed; a last line that has no end yet does not wait for us, nor
-    /// does what comes after the end of an input that is gone.
-    pub(crate) fn waiting(&self) -> u64 {
-        let size =
-            if self.is_listed { self.seen.size } else { self.stat().map_or(self.seen.size, |(seen, _)| seen.size) };
-        let is_wanted = size > self.read_out_at && !self.is_read_out();
-        if is_wanted { size.saturating_sub(self.offset) } else { 0 }
-    }
-
-    /// Size and number of names now. `None` if it is closed and not found under its name.
-    pub(crate) fn stat_now(&self) -> Option<(u64, u64)> {
-        let found = match &self.held {
-            Held::Open(open) => open.file.metadata().ok()?,
-            Held::Closed { .. } => self.path.symlink_metadata().ok().filter(|found| Inode::of(found) == self.inode)?,
-        };
-        Some((found.len(), found.nlink()))
-    }
-
-    /// How an open file looks, and the number of its names; how a closed one was last seen, and one name.
-    pub(crate) fn stat(&self) -> io::Result<(Sighting, u64)> {
-        match &self.held {
-            Held::Open(open) => open.file.metadata().map(|found| (Sighting::of(&found), found.nlink())),
-            Held::Closed { .. } => Ok((self.seen, 1)),
-        }
+    /// The inode that its incarnation is made of: another one if this is a packed copy that is read in place of the original.
+    pub(crate) fn origin(&self) -> &Inode {
+        self.pack.as_ref().map_or(&self.inode, |pack| &pack.origin)
     }
 }
 

@@ -58,6 +58,11 @@ impl Edges {
         Ok(head.zip(tail).map(|(head, tail)| Self { head, tail }))
     }
 
+    /// Of the first bytes and those before a place.
+    pub(crate) fn of(head: &[u8], tail: &[u8]) -> Self {
+        Self { head: head.to_vec(), tail: tail.to_vec() }
+    }
+
     /// Takes in `bytes`, which follow what was read so far.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let missing = (HEAD_BYTES_MAX - self.head.len()).min(bytes.len());
@@ -125,6 +130,12 @@ pub(crate) enum Likeness {
 /// Compares `file` with an anchor.
 pub(crate) fn compare(file: &File, offset: u64, anchor: &Anchor) -> io::Result<Likeness> {
     Ok(Edges::read(file, offset)?.map_or(Likeness::Other, |edges| edges.likeness(anchor)))
+}
+
+/// True if content that starts with `head`, up to 1024 bytes of it, starts as what an anchor tells of.
+pub(crate) fn head_stands(head: &[u8], anchor: &Anchor) -> bool {
+    let known = usize::try_from(anchor.head_bytes).ok().and_then(|bytes| head.get(..bytes));
+    anchor.head_bytes > 0 && known.is_some_and(|known| xxh3_64(known) == anchor.head)
 }
 
 /// The incarnation that a file's content gives; `None` before its first complete line.

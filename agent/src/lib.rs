@@ -18,6 +18,7 @@ mod frame;
 mod identity;
 mod line;
 mod parse;
+mod unpack;
 
 mod checkpoint;
 mod commit;
@@ -47,6 +48,7 @@ pub use parse::{
 pub use state::{OnDisk, State, StateEntry, forget, read_state};
 pub use tail::open_files_max;
 pub use take_over::{Outcome, TakeOver, TakeOverRow, TakenOver, take_over_filebeat};
+pub use unpack::Compression;
 pub use why::{Effect, Explained, Known, Reason, User, covers, explain, holder, matching, told};
 
 pub use stream::{Ended, Format, Framing, Left};

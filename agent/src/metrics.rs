@@ -70,6 +70,8 @@ pub struct AgentMetrics {
     pub unreadable: IntGauge,
     /// Lives of files begun, by reason.
     pub incarnations: IntCounterVec,
+    /// Packed files that cannot be unpacked to their end, by reason.
+    pub unpack_failures: IntCounterVec,
     /// Flushes of the checkpoint, by result.
     pub checkpoints: IntCounterVec,
     /// Reloads of the inputs, by result.
@@ -116,6 +118,7 @@ impl AgentMetrics {
             files: gauge("files", "Files followed now."),
             unreadable: gauge("files_unreadable", "Files that match but cannot be opened."),
             incarnations: counters("incarnations_total", "Lives of files begun.", "reason"),
+            unpack_failures: counters("unpack_failures_total", "Packed files that cannot be unpacked.", "reason"),
             checkpoints: counters("checkpoint_flushes_total", "Flushes of the checkpoint.", "result"),
             reloads: counters("reloads_total", "Reloads of the inputs.", "result"),
             rewinds: counter("rewinds_total", "Returns to the last acknowledged offset."),

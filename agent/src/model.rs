@@ -60,6 +60,7 @@ const STEPS: &[Step] = &[
     (4, "overtake", World::overtake),
     (20, "poll", World::poll),
     (7, "rotate", World::rotate),
+    (5, "rotate and compress", World::rotate_and_compress),
     (10, "settle", World::settle),
     (4, "shorten", World::shorten),
     (8, "start", World::start),
@@ -92,6 +93,8 @@ struct World {
     is_settled: bool,
     /// The last life of the agent ended so.
     is_orderly: bool,
+    /// Inodes that stood in a checkpoint that is lost, or had another name: their packed copies may get other ids.
+    forgotten: BTreeSet<u64>,
     /// Old ends of truncated files, at which a writer may go on who was not told.
     stale_ends: BTreeMap<String, u64>,
     told: Vec<String>,
@@ -178,6 +181,7 @@ impl World {
             audit: Audit::default(),
             is_settled: false,
             is_orderly: false,
+            forgotten: BTreeSet::new(),
             stale_ends: BTreeMap::new(),
             told,
         }
@@ -221,6 +225,10 @@ impl World {
         for saved in &loaded {
             self.tell(format!("known: {} {} at {}", saved.path, saved.incarnation, saved.progress.offset));
         }
+        // What an earlier life shipped of a file without living to write its entry cannot be told from its packed copy.
+        let is_known = |number: u64| loaded.iter().any(|saved| saved.inode.number == number);
+        let unknown = self.disk.packed_files().filter(|number| !is_known(*number) && self.audit.has_received(*number));
+        self.audit.renamed_lives.extend(unknown.collect::<Vec<_>>());
         self.audit.start(&self.disk, &loaded, std::mem::take(&mut self.is_orderly))?;
         self.process = Some(process);
         self.loaded = Some(loaded);
@@ -283,6 +291,8 @@ impl World {
         for file in self.disk.files.iter().filter(|file| file.lives.len() > 1) {
             self.audit.renamed_lives.insert(file.number);
         }
+        self.forgotten.extend(self.disk.files.iter().map(|file| file.number));
+        self.audit.renamed_lives.extend(self.disk.packed_files());
         self.is_orderly = false;
         Ok(())
     }

@@ -145,6 +145,11 @@ impl Assembler {
         self.end
     }
 
+    /// What is open will be finished at this offset, behind all that was pushed.
+    pub(crate) fn add_cut(&mut self, at: u64) {
+        self.cuts.push_back(at);
+    }
+
     /// When the caller is to [`Assembler::flush`], if no line comes before: an open event has waited for its timeout.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.spans.deadline()

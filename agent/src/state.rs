@@ -4,7 +4,8 @@
 use crate::checkpoint::{self, Put, Saved, Store};
 use crate::discover::find_inode;
 use crate::follow::{Links, open};
-use crate::identity::{Likeness, compare};
+use crate::identity::{HEAD_BYTES_MAX, Likeness, compare, head_stands};
+use crate::unpack::{Compression, Window};
 use anyhow::Context as _;
 use event::Incarnation;
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ impl StateEntry {
     }
 
     fn look(&self) -> io::Result<OnDisk> {
-        let Saved { inode, progress, .. } = &self.saved;
+        let (inode, progress) = (self.saved.body(), &self.saved.progress);
         let named = Path::new(&*self.saved.path);
         let folder = named.parent().unwrap_or(Path::new("/"));
         let at = open(named, Links::Followed).ok().filter(|(_, found)| found.may_be(inode)).map(|_| named.to_owned());
@@ -151,6 +152,15 @@ impl StateEntry {
             opened => opened?.0,
         };
         let size = file.metadata()?.len();
+        if self.saved.packed.is_some()
+            && let Some(packing) = Compression::Auto.of_file(&file)?
+        {
+            // What it unpacks to is compared at its start only: the rest may take long.
+            let mut window = Window::new(file, packing)?;
+            window.fill(0, HEAD_BYTES_MAX as u64)?;
+            let is_same = is_inode && (progress.offset == 0 || head_stands(window.head(), &progress.anchor));
+            return Ok(if is_same { OnDisk::Matches { path, size } } else { OnDisk::Differs { path, size } });
+        }
         let is_same = match progress.offset {
             _ if self.saved.is_truncated => false,
             0 => is_inode, // Nothing of it is acknowledged, so there is no content to compare.

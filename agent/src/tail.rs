@@ -5,17 +5,20 @@
 
 mod adopt;
 mod claim;
+mod compare;
+mod copy;
 mod cut;
 mod handles;
 mod ready;
 mod reload;
 mod risk;
 mod search;
+mod suspect;
 
 pub use handles::open_files_max;
 
 use crate::board::Board;
-use crate::checkpoint::{Key, Saved};
+use crate::checkpoint::{Key, PackedAt, Saved};
 use crate::commit::{Control, Rewind};
 use crate::config::{AgentConfig, FileInput};
 use crate::deadline::Deadlines;
@@ -30,7 +33,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -94,6 +97,12 @@ pub(crate) async fn run(
         unclaimed: known.files,
         files: HashMap::new(),
         by_inode: HashMap::new(),
+        suspects: HashSet::new(),
+        unpacking: Vec::new(),
+        gone: HashMap::new(),
+        last_lines: HashSet::new(),
+        listed: None,
+        claimed: None,
         ready: ready::Ready::default(),
         deadlines: Deadlines::default(),
         busy: HashSet::new(),
@@ -168,6 +177,18 @@ struct Tail {
     files: HashMap<StreamId, Box<Follow>>,
     /// Input, device and inode of a followed file.
     by_inode: HashMap<(usize, u64, u64), StreamId>,
+    /// When the last listing was begun.
+    listed: Option<Instant>,
+    /// When entries of the checkpoint were first looked for under other names.
+    claimed: Option<Instant>,
+    /// Packed files that may be copies; some of them are none any more.
+    suspects: HashSet<StreamId>,
+    /// Packed files that are being unpacked.
+    unpacking: Vec<StreamId>,
+    /// Files that are gone and still followed.
+    gone: HashMap<StreamId, copy::Gone>,
+    /// Files for whose unfinished last line a cut is being made durable.
+    last_lines: HashSet<StreamId>,
     ready: ready::Ready,
     deadlines: Deadlines,
     /// Files that grew lately.
@@ -234,7 +255,15 @@ impl Tail {
     }
 
     async fn turn_of(&mut self, stream: StreamId) -> Option<()> {
+        if !self.may_unpack(stream) {
+            return Some(());
+        }
         if !self.take_handle(stream).await {
+            return Some(());
+        }
+        if self.files.get(&stream).is_some_and(|file| file.suspect().is_some()) {
+            self.judge(stream).await;
+            tokio::task::yield_now().await;
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
@@ -268,9 +297,11 @@ impl Tail {
             Ok(Look::End) => {
                 file.note_end();
                 file.ends_at = file.ends_at.map(|_| file.offset); // An unfinished line stays.
+                self.note_rest(stream).await;
                 self.end_of(stream).await;
                 self.ask_for_cut(stream, now).await;
             }
+            Ok(Look::Packed) => self.turned_out_packed(stream),
             Ok(Look::Truncated) => self.truncated(stream).await,
             Err(error) => {
                 tracing::warn!(path = %file.path.display(), offset = file.offset, %error, "read failed");
@@ -359,6 +390,7 @@ impl Tail {
         };
         let anchor = match start {
             0 => event::Anchor::default(),
+            _ if file.pack.is_some() => file.unpacked_edges(start).ok_or_else(gone)?.anchor(),
             _ => Edges::read(file.file()?, start)?.ok_or_else(gone)?.anchor(),
         };
         let mut saved = self.saved(file, incarnation);
@@ -374,7 +406,8 @@ impl Tail {
         let (input, path) = (self.inputs[file.input].id.clone(), file.shipped_path.clone());
         let progress = Progress { offset: file.offset, anchor: file.anchor() };
         let (generation, cuts) = (file.generation, file.cuts.clone());
-        Saved { generation, cuts, ..Saved::new(input, incarnation, path, file.inode, progress) }
+        let packed = file.pack.as_ref().map(|_| Box::new(PackedAt { inode: file.inode, rest: None }));
+        Saved { generation, cuts, packed, ..Saved::new(input, incarnation, path, *file.origin(), progress) }
     }
 
     /// Opens the file's stream in the ledger, before its first group. How often a file was truncated cannot be seen from

@@ -3,15 +3,6 @@
 //! It says what the configuration, the checkpoint and the file system say; what a running agent knows is on its [`crate::Board`].
 
 mod access;
-/// How the file is packed, by its first bytes.
-fn packing_of(file: &File) -> Option<&'static str> {
-    let head = read_span(file, 0, 4).ok()??;
-    match &head[..] {
-        [0x1F, 0x8B, 0x08, _] => Some("gzip"),
-        [0x28, 0xB5, 0x2F, 0xFD] => Some("zstd"),
-        _ => None,
-    }
-}
 
 #[cfg(test)]
 mod tests;
@@ -21,12 +12,12 @@ pub use access::User;
 use crate::config::{FileInput, InputConfig, Start};
 use crate::discover::{Fails, Near, scan};
 use crate::follow::{Links, open};
-use crate::identity::read_span;
 use crate::state::{OnDisk, StateEntry};
+use crate::unpack::Packing;
 use serde::Serialize;
 use service::clock::wall_ms;
 use std::fmt::Write as _;
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -356,8 +347,14 @@ fn by_content(input: &FileInput, path: &Path, found: &Metadata, offset: u64) -> 
         reasons.push(Reason::tells("hard_link", text));
     }
     let Ok((file, _)) = open(path, input.links) else { return reasons };
-    if let Some(how) = packing_of(&file) {
-        reasons.push(Reason::tells("compressed", format!("it is compressed ({how}): see Rotation in docs/operate.md")));
+    if let Ok(Some(packing)) = input.recipe.compression.of_file(&file) {
+        let how = if packing == Packing::Gzip { "gzip" } else { "zstd" };
+        let text = format!(
+            "it is packed ({how}), {size} bytes: offsets count what it unpacks to. A packed copy of a file that is known is \
+             read when that is gone, from where reading stopped"
+        );
+        reasons.push(Reason::tells("packed", text));
+        return reasons;
     }
     if size <= offset {
         let text = if size == 0 {

@@ -212,7 +212,7 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     let one_label = [&agent.acknowledged, &agent.filtered, &agent.dropped, &agent.dead_lettered, &agent.lost_bytes];
     let and_more = [&agent.incarnations, &agent.checkpoints, &shipper.failed, &shipper.client_errors];
     let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.reloads];
-    let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts];
+    let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts, &agent.unpack_failures];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
     let and_others = [&indexer.pipeline_failures, &indexer.commits];
     for counters in

@@ -127,6 +127,10 @@ pub(super) fn compile(config: &InputConfig, shared: Arc<Input>) -> anyhow::Resul
         read_until_eof: config.read_until_eof,
         kubernetes: config.kubernetes.as_ref().map(Kubernetes::new).transpose()?,
         is_retired: false,
-        recipe: Recipe { decoder: Arc::new(Decoder::new(&decode)?), plan: Arc::new(plan) },
+        recipe: Recipe {
+            decoder: Arc::new(Decoder::new(&decode)?),
+            plan: Arc::new(plan),
+            compression: config.compression,
+        },
     })
 }

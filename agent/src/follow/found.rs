@@ -55,4 +55,6 @@ pub(crate) enum Look {
     End,
     /// The bytes before the offset are no longer what was read: truncated, perhaps written anew.
     Truncated,
+    /// It begins as a packed file does, and nothing of it was read.
+    Packed,
 }

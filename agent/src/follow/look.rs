@@ -5,7 +5,7 @@ use super::{closed, read_at, read_head};
 use crate::assemble::{Assembly, Recipe};
 use crate::decode::Cutter;
 use crate::frame::{Framed, content, cut, frame, last_line_start};
-use crate::identity::{Edges, TAIL_BYTES_MAX, read_span};
+use crate::identity::{Edges, HEAD_BYTES_MAX, TAIL_BYTES_MAX, read_span};
 use crate::line::Events;
 use bytes::Bytes;
 use event::Record;
@@ -83,6 +83,9 @@ impl Follow {
 
     /// Reads on from the offset: one chunk.
     pub(crate) fn look(&mut self, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        if self.pack.is_some() {
+            return self.look_into_pack(line_bytes_max, now);
+        }
         let Held::Open(open) = &self.held else { return Err(closed()) };
         let OpenFile { file, edges } = &**open;
         let size = file.metadata()?.len();
@@ -95,26 +98,38 @@ impl Follow {
             return Ok(Look::End);
         }
         self.reached = size;
-        self.tell_way(size)?;
-        let file = self.file()?;
+        self.look_up_to(size, line_bytes_max, now)
+    }
+
+    /// Reads on from the offset in a file of which `size` bytes are there.
+    pub(super) fn look_up_to(&mut self, size: u64, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        if self.tell_way(size)? {
+            return Ok(Look::Packed);
+        }
         if matches!(self.way, Way::Assembled(_)) {
             return self.look_assembled(size, line_bytes_max, now);
         }
         if let Some(long) = &self.long {
             let kept = &long.kept[..long.kept.len().min(TAIL_BYTES_MAX)];
-            if read_span(file, self.offset, kept.len())?.as_deref() == Some(kept) {
-                return self.look_for_line_end(now);
+            if self.pack.is_some() || read_span(self.file()?, self.offset, kept.len())?.as_deref() == Some(kept) {
+                return self.look_for_line_end(size, line_bytes_max, now);
             }
             self.long = None; // Another line stands there now.
         }
-        let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
+        let cut_at = self.next_cut(size);
+        let left = usize::try_from(cut_at.unwrap_or(size) - self.offset).unwrap_or(usize::MAX);
         let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
         loop {
             let mut buffer = vec![0; buffer_bytes.min(left)];
-            let read = read_at(self.file()?, &mut buffer, self.offset)?;
+            let read = self.read_at(&mut buffer, self.offset)?;
             buffer.truncate(read);
             let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
             if zeros > 0 {
+                // Nothing of a file is passed over before there is something that its incarnation can be made of.
+                let is_told = self.source.is_some() || self.offset + read as u64 >= HEAD_BYTES_MAX as u64;
+                if !is_told && memchr::memchr(b'\n', &buffer).is_none() {
+                    return Ok(Look::End);
+                }
                 return Ok(self.pass_zeros(&buffer[..zeros], read, size, now));
             }
             let framed = frame(&buffer, self.offset, line_bytes_max, &mut records);
@@ -131,7 +146,9 @@ impl Follow {
                 return Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full }));
             }
             if read < buffer_bytes {
-                return Ok(Look::End);
+                let is_cut = cut_at.filter(|cut| *cut == self.offset + read as u64);
+                let Some(end) = is_cut else { return Ok(Look::End) };
+                return Ok(self.line_up_to(buffer, end, line_bytes_max, now)?.map_or(Look::Truncated, Look::Lines));
             }
             if buffer.len() >= line_bytes_max + 2 {
                 buffer.truncate(cut(&buffer, line_bytes_max));
@@ -155,8 +172,8 @@ impl Follow {
         Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered: BTreeMap::new(), is_full: true })
     }
 
-    /// Decides how lines are made, at the first look at some bytes and after a reload.
-    fn tell_way(&mut self, size: u64) -> io::Result<()> {
+    /// Decides how lines are made, at the first look at some bytes and after a reload. True if the file turns out to be packed.
+    fn tell_way(&mut self, size: u64) -> io::Result<bool> {
         let is_between = match &self.way {
             Way::Assembled(assembly) => assembly.is_idle() && assembly.handed_to() == self.offset,
             _ => self.long.is_none(),
@@ -166,13 +183,21 @@ impl Follow {
             self.begin_at(self.offset);
         }
         if matches!(self.way, Way::Untold) && size > self.offset {
-            let head = read_head(self.file()?)?;
+            let mut head = vec![0; 4];
+            let read = self.read_at(&mut head, 0)?;
+            head.truncate(read);
+            if self.offset == 0 && self.pack.is_none() && self.recipe.compression.of(&head).is_some() {
+                return Ok(true);
+            }
             let assembly =
                 Assembly::new(&self.recipe, &head, self.offset, self.anchor(), std::mem::take(&mut self.cuts));
             let is_plain = assembly.is_plain(&self.recipe);
+            if is_plain {
+                self.cuts = assembly.cuts_from(self.offset);
+            }
             self.way = if is_plain { Way::Plain } else { Way::Assembled(Box::new(assembly)) };
         }
-        Ok(())
+        Ok(false)
     }
 
     /// A look at a file whose lines need more than a cut at LF.
@@ -185,13 +210,21 @@ impl Follow {
             }
             _ => {}
         }
-        let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
+        let left = |end: u64| usize::try_from(end - self.offset).unwrap_or(usize::MAX);
+        let (all, mut to_cut) = (left(size), self.next_cut(size).map(left));
         let (mut events, mut wanted) = (Events::default(), CHUNK_BYTES);
         loop {
-            let mut chunk = vec![0; wanted.min(left)];
-            let read = read_at(self.file()?, &mut chunk, self.offset)?;
+            let mut chunk = vec![0; wanted.min(to_cut.unwrap_or(all))];
+            let read = self.read_at(&mut chunk, self.offset)?;
             let Way::Assembled(assembly) = &mut self.way else { return Ok(Look::More) };
-            let taken = assembly.take(&chunk[..read], self.offset, now, &mut events);
+            let taken = match to_cut {
+                Some(left) if left == read => assembly.take_last(&chunk, self.offset, now, &mut events),
+                _ => assembly.take(&chunk[..read], self.offset, now, &mut events),
+            };
+            if taken == 0 && to_cut == Some(read) {
+                to_cut = None; // No line is there, but a hole: the cut finishes nothing.
+                continue;
+            }
             if taken == 0 && read == wanted && wanted < line_bytes_max + LINE_END_ROOM {
                 wanted = (wanted * 4).min(line_bytes_max + LINE_END_ROOM);
                 continue;
@@ -215,8 +248,7 @@ impl Follow {
         let anchor = if lines.end == self.offset {
             Some(self.anchor())
         } else {
-            let edges = self.file().and_then(|file| Edges::read(file, lines.end));
-            edges.ok().flatten().map(|edges| edges.anchor())
+            self.edges_at(lines.end).ok().flatten().map(|edges| edges.anchor())
         };
         match &mut self.way {
             Way::Assembled(assembly) => assembly.anchored(lines, anchor),
@@ -225,28 +257,55 @@ impl Follow {
     }
 
     /// Goes on through a line that is too long to keep, in memory bounded by what is kept of it.
-    fn look_for_line_end(&mut self, now: Instant) -> io::Result<Look> {
-        let Held::Open(open) = &mut self.held else { return Err(closed()) };
-        let OpenFile { file, edges } = &mut **open;
+    fn look_for_line_end(&mut self, size: u64, line_bytes_max: usize, now: Instant) -> io::Result<Look> {
+        let Some(scanned) = self.long.as_ref().map(|long| long.scanned) else { return Ok(Look::More) };
+        let cut_at = self.next_cut(size);
+        let left = cut_at.map_or(CHUNK_BYTES, |cut| usize::try_from(cut - scanned).unwrap_or(usize::MAX));
+        let mut chunk = vec![0; CHUNK_BYTES.min(left)];
+        let read = self.read_at(&mut chunk, scanned)?;
         let Some(long) = &mut self.long else { return Ok(Look::More) };
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let read = read_at(file, &mut chunk, long.scanned)?;
         let Some(end) = memchr::memchr(b'\n', &chunk[..read]) else {
             long.scanned += read as u64;
+            if let Some(end) = cut_at.filter(|cut| *cut == long.scanned) {
+                let kept = std::mem::take(&mut long.kept);
+                return Ok(self.line_up_to(kept, end, line_bytes_max, now)?.map_or(Look::Truncated, Look::Lines));
+            }
             return Ok(if read == 0 { Look::End } else { Look::More });
         };
         let (start, end) = (self.offset, long.scanned + end as u64 + 1);
         let kept = std::mem::take(&mut long.kept);
         let kept_bytes = u32::try_from(content(&kept).len()).expect("a line limit is below 4 GiB");
         self.long = None;
-        let Some(found) = Edges::read(file, end)? else { return Ok(Look::Truncated) };
-        *edges = found;
+        let Some(found) = self.edges_at(end)? else { return Ok(Look::Truncated) };
+        self.set_edges(found);
         (self.offset, self.changed) = (end, now);
         let records = vec![Record { bytes: 0..kept_bytes, offset: start, truncated: true, extra: None }];
         let (buffer, anchor, filtered) = (Bytes::from(kept), self.anchor(), BTreeMap::new());
         let cut_bytes = end - start - u64::from(kept_bytes);
         let passed = Passed { truncated: 1, cut_bytes, ..Passed::default() };
         Ok(Look::Lines(Lines { buffer, records, start, end, anchor, passed, filtered, is_full: true }))
+    }
+
+    /// The content's edges at `offset`. `None` if it ends before, or of a packed file if they are kept no longer.
+    pub(super) fn edges_at(&self, offset: u64) -> io::Result<Option<Edges>> {
+        match &self.pack {
+            Some(pack) => Ok(pack.window.as_ref().and_then(|window| window.edges(offset))),
+            None => Edges::read(self.file()?, offset),
+        }
+    }
+
+    pub(super) fn set_edges(&mut self, found: Edges) {
+        if let Held::Open(open) = &mut self.held {
+            open.edges = found;
+        }
+    }
+
+    /// Reads the content at `offset`, unpacked.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.pack {
+            Some(pack) => Ok(pack.read_at(buffer, offset)),
+            None => read_at(self.file()?, buffer, offset),
+        }
     }
 
     fn pass(&mut self, bytes: &[u8], now: Instant) {

@@ -61,7 +61,7 @@ impl Audit {
         for saved in loaded {
             let offsets = self.offsets.get(&saved.incarnation).into_iter().flatten();
             if let Some((offset, _)) = offsets.into_iter().find(|(at, done)| **at < saved.progress.offset && !**done)
-                && !self.is_loose(disk, saved.inode.number)
+                && !is_loose(disk, saved)
             {
                 let committed = saved.progress.offset;
                 return Err(format!("{committed} of {} is committed, {offset} was never acknowledged", saved.path));
@@ -94,13 +94,21 @@ impl Audit {
                 return Err(format!("{shown} at {} comes after what follows it", record.offset));
             }
             stream.next = record.offset + 1;
-            let places = disk.places(record.offset, text);
+            let mut places = disk.places(record.offset, text);
+            let is_last = places.is_empty();
+            if is_last {
+                places = disk.last_lines(record.offset, text);
+            }
             let Some(place) = places.iter().find(|at| disk.files[at.0].number == stream.number).or(places.first())
             else {
                 return Err(format!("{shown} at {} of {} was never written", record.offset, source.path));
             };
             let file = &disk.files[place.0];
-            if file.lives[place.1].lines.get(&record.offset).is_none_or(|(_, is_cut)| *is_cut != record.truncated) {
+            let is_cut = match is_last {
+                true => disk.last_line(place.0).map(|(.., is_cut)| is_cut),
+                false => file.lives[place.1].lines.get(&record.offset).map(|(_, is_cut)| *is_cut),
+            };
+            if is_cut != Some(record.truncated) {
                 return Err(format!("{shown} at {}: truncated is {}", record.offset, record.truncated));
             }
             let line = (file.number, record.offset, text.to_vec());
@@ -110,7 +118,7 @@ impl Audit {
             let id = document_id(source.incarnation, record.offset, text);
             receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
             // A line that stands in several lives or copies cannot be told from its likes.
-            if places.len() == 1 && !file.is_alike() {
+            if places.len() == 1 && !file.is_alike() && !disk.is_packed_like_others(place.0) {
                 if self.done.contains(&line) {
                     return Err(format!("{shown} comes again after an orderly restart"));
                 }
@@ -156,9 +164,17 @@ impl Audit {
         Ok(())
     }
 
-    fn is_loose(&self, disk: &Disk, number: u64) -> bool {
-        disk.files.iter().any(|file| file.number == number && file.is_alike())
+    /// True if lines of an inode with this number were received.
+    pub(super) fn has_received(&self, number: u64) -> bool {
+        self.receipts.keys().any(|line| line.0 == number)
     }
+}
+
+/// True if the entry may go on in another life than that of its lines: one of its own inode, or, if it is read in a packed copy,
+/// one of another that begins with the same line.
+fn is_loose(disk: &Disk, saved: &Saved) -> bool {
+    let files = disk.files.iter().enumerate().filter(|(_, file)| file.number == saved.inode.number);
+    files.into_iter().any(|(at, file)| file.is_alike() || (saved.packed.is_some() && disk.begins_like_a_packed_one(at)))
 }
 
 /// The start of a line, for a message.

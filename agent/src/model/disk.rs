@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -46,6 +47,8 @@ pub(super) struct Disk {
     pub(super) files: Vec<Written>,
     /// Path below the root → file.
     pub(super) names: BTreeMap<String, usize>,
+    /// Those of the names that are packed copies; their files have no other name.
+    packed: BTreeSet<String>,
     /// Offset and text → the lives in which that line stands there.
     places: HashMap<(u64, Vec<u8>), Places>,
     line_bytes_max: usize,
@@ -62,7 +65,8 @@ impl Disk {
         }
         let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let (files, names, places) = (Vec::new(), BTreeMap::new(), HashMap::new());
-        Self { root, files, names, places, line_bytes_max, has_giants, pieces: 0, modified }
+        let packed = BTreeSet::new();
+        Self { root, files, names, packed, places, line_bytes_max, has_giants, pieces: 0, modified }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -194,8 +198,80 @@ impl Disk {
 
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         fs::rename(self.path(from), self.path(to)).expect("renamed");
+        if self.packed.remove(from) {
+            self.packed.insert(to.to_owned());
+        }
         let file = self.names.remove(from).expect("a known name");
         self.names.insert(to.to_owned(), file);
+    }
+
+    /// Packs a file into a copy, of several members, which stands for it from now on. The plain one is for the caller to remove.
+    pub(super) fn pack(&mut self, from: &str, to: &str, rng: &mut Rng) {
+        let file = self.names[from];
+        let content = &self.files[file].lives.last().expect("at least one life").content;
+        let middle = rng.usize(0..=content.len());
+        let mut packed = Vec::new();
+        for part in [&content[..middle], &content[middle..]] {
+            if to.contains(".gz") {
+                let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::fast());
+                encoder.write_all(part).expect("written");
+                encoder.finish().expect("finished");
+            } else {
+                zstd::stream::copy_encode(part, &mut packed, 1).expect("packed");
+            }
+        }
+        fs::write(self.path(to), packed).expect("written");
+        self.touch(&File::options().append(true).open(self.path(to)).expect("opens"));
+        self.names.insert(to.to_owned(), file);
+        self.packed.insert(to.to_owned());
+    }
+
+    pub(super) fn is_packed(&self, name: &str) -> bool {
+        self.packed.contains(name)
+    }
+
+    /// The unfinished last line of a file that nobody can write to any more: start, text, whether it is cut. Its own names are
+    /// gone, or only those of packed copies are left.
+    pub(super) fn last_line(&self, file: usize) -> Option<(u64, Vec<u8>, bool)> {
+        if self.names_of(file).any(|name| !self.is_packed(name)) {
+            return None;
+        }
+        let life = self.files[file].lives.last()?;
+        let start = life.content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let tail = [&life.content[start..], b"\n"].concat();
+        let mut found = lines(&tail, self.line_bytes_max);
+        found.pop().map(|(at, text, is_cut)| (start as u64 + at, text, is_cut))
+    }
+
+    /// Files of which that is the last line, and whether it is cut.
+    pub(super) fn last_lines(&self, offset: u64, text: &[u8]) -> Vec<(usize, usize)> {
+        let is_it = |file: &usize| self.last_line(*file).is_some_and(|(at, last, _)| at == offset && last == text);
+        (0..self.files.len()).filter(is_it).map(|file| (file, self.files[file].lives.len() - 1)).collect()
+    }
+
+    /// True if it is packed, and begins with a line that other files begin with: then, as long as little of it is acknowledged, it
+    /// may be taken for one of those.
+    pub(super) fn is_packed_like_others(&self, file: usize) -> bool {
+        let is_shared = |life: &Life| {
+            let first = life.lines.first_key_value();
+            first.is_some_and(|(offset, (text, _))| self.places(*offset, text).iter().any(|place| place.0 != file))
+        };
+        self.names_of(file).any(|name| self.is_packed(name)) && self.files[file].lives.last().is_some_and(is_shared)
+    }
+
+    /// True if another file begins with the same line, and there is a packed copy of that.
+    pub(super) fn begins_like_a_packed_one(&self, file: usize) -> bool {
+        let first = |life: &Life| life.lines.first_key_value().map(|(offset, (text, _))| (*offset, text.clone()));
+        let firsts: Vec<_> = self.files[file].lives.iter().filter_map(first).collect();
+        let others = self.packed.iter().filter_map(|name| self.names.get(name)).filter(|other| **other != file);
+        others
+            .into_iter()
+            .any(|other| self.files[*other].lives.last().and_then(first).is_some_and(|line| firsts.contains(&line)))
+    }
+
+    /// Inodes of the files of which there is a packed copy.
+    pub(super) fn packed_files(&self) -> impl Iterator<Item = u64> {
+        self.packed.iter().filter_map(|name| self.names.get(name)).map(|file| self.files[*file].number)
     }
 
     pub(super) fn link(&mut self, from: &str, to: &str) {
@@ -205,6 +281,7 @@ impl Disk {
 
     pub(super) fn remove(&mut self, name: &str) {
         fs::remove_file(self.path(name)).expect("removed");
+        self.packed.remove(name);
         self.names.remove(name);
     }
 

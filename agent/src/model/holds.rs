@@ -46,14 +46,25 @@ impl World {
                 None => names.any(is_matched),
             };
             let life = file.lives.last().expect("at least one life");
-            for (offset, (text, _)) in life.lines.iter().filter(|_| can_be_read) {
-                let numbers = [Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
-                let is_delivered = |number: u64| self.audit.is_settled(&(number, *offset, text.clone()));
+            // An unfinished last line when nobody can finish it: of what was held open, or of a copy that was looked at long enough.
+            let is_over = match self.disk.names_of(at).next() {
+                None => self.held_open.contains(&at),
+                Some(_) => input.close_inactive.is_zero(),
+            };
+            let last = self.disk.last_line(at).filter(|_| is_over).map(|(offset, text, _)| (offset, text));
+            let lines = life.lines.iter().map(|(offset, (text, _))| (*offset, text.clone()));
+            for (offset, text) in lines.chain(last).filter(|_| can_be_read) {
+                let mut numbers = vec![Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
+                if self.disk.is_packed_like_others(at) {
+                    let places = self.disk.places(offset, &text).into_iter();
+                    numbers.extend(places.map(|place| Some(self.disk.files[place.0].number)));
+                }
+                let is_delivered = |number: u64| self.audit.is_settled(&(number, offset, text.clone()));
                 if !numbers.into_iter().flatten().any(is_delivered) {
                     let names: Vec<_> = self.disk.names_of(at).collect();
                     return Err(format!(
                         "{} at {offset} of {names:?} (inode {}) is not delivered",
-                        shown(text),
+                        shown(&text),
                         file.number
                     ));
                 }

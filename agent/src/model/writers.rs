@@ -8,7 +8,8 @@ use std::path::Path;
 
 impl World {
     pub(super) fn any_name(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let names: Vec<_> = self.disk.names.keys().filter(|name| is_wanted(name)).cloned().collect();
+        let is_plain = |name: &&String| !self.disk.is_packed(name) && is_wanted(name);
+        let names: Vec<_> = self.disk.names.keys().filter(is_plain).cloned().collect();
         self.rng.choice(names)
     }
 
@@ -47,9 +48,61 @@ impl World {
         if self.rng.bool() { self.write(&name) } else { Ok(()) }
     }
 
+    /// Renames a file, packs it beside it, removes it: between any two of these the agent may look. Or a packed file is renamed,
+    /// or removed.
+    pub(super) fn rotate_and_compress(&mut self) -> Result {
+        let packed: Vec<_> = self.disk.names.keys().filter(|name| self.disk.is_packed(name)).cloned().collect();
+        if self.rng.u8(0..3) == 0
+            && let Some(name) = self.rng.choice(packed)
+        {
+            if self.rng.u8(0..3) == 0 {
+                self.tell(format!("{name} is removed"));
+                self.remove(&name);
+            } else {
+                let to = format!("{name}.again.log");
+                self.tell(format!("{name} → {to}"));
+                self.disk.rename(&name, &to);
+            }
+            return self.perhaps_look();
+        }
+        let Some(name) = self.any_name(is_matched) else { return Ok(()) };
+        let file = self.disk.names[&name];
+        if self.disk.names_of(file).count() > 1 {
+            return Ok(()); // The writer of another name would go on with the plain file.
+        }
+        let rotated = self.rotated(&name);
+        let kind = if self.rng.bool() { "gz" } else { "zst" };
+        let to = format!("{rotated}.{kind}.log"); // Matched by the glob, as the plain one need not be.
+        self.tell(format!("{name} → {rotated} → {to}"));
+        self.disk.rename(&name, &rotated);
+        if self.rng.bool() {
+            self.write(&name)?;
+        }
+        self.perhaps_look()?;
+        let number = self.disk.files[file].number;
+        if self.forgotten.contains(&number) && self.audit.has_received(number) {
+            self.audit.renamed_lives.insert(number);
+        }
+        self.disk.pack(&rotated, &to, &mut self.rng);
+        self.perhaps_look()?;
+        self.remove(&rotated);
+        Ok(())
+    }
+
+    fn perhaps_look(&mut self) -> Result {
+        match self.rng.u8(0..4) {
+            0 => self.kill()?,
+            1 => self.start()?,
+            _ => {}
+        }
+        if self.rng.bool() { self.list() } else { Ok(()) }
+    }
+
     pub(super) fn move_(&mut self) -> Result {
         let (Some(name), Some(to)) = (self.any_name(is_matched), self.free_name()) else { return Ok(()) };
         self.tell(format!("{name} → {to}"));
+        // A short packed copy is known by the name of its original, as the agent knew it.
+        self.forgotten.insert(self.disk.files[self.disk.names[&name]].number);
         self.disk.rename(&name, &to);
         Ok(())
     }
@@ -74,7 +127,7 @@ impl World {
 
     fn remove(&mut self, name: &str) {
         let file = self.disk.names[name];
-        if self.followed.contains_key(&file) && is_open(&self.disk.path(name)) {
+        if self.followed.contains_key(&file) && !self.disk.is_packed(name) && is_open(&self.disk.path(name)) {
             self.held_open.insert(file);
         }
         self.disk.remove(name);

@@ -7,7 +7,7 @@ use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
 use crate::discover::{Listing, Seen};
-use crate::follow::{Follow, Links, Opened, Place, Sighting, open};
+use crate::follow::{Follow, Links, Opened, Pack, Place, Sighting, open};
 use event::StreamId;
 use service::clock::{monotonic, wall_ms};
 use std::io;
@@ -15,13 +15,32 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What becomes of a packed file that is to be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packed {
+    /// Nothing yet: others may have to come first.
+    Later,
+    /// It is adopted.
+    Too,
+}
+
+/// What came of an adoption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adopted {
+    Followed,
+    Unreadable,
+    /// It is packed, and not followed yet.
+    Packed,
+}
+
 impl Tail {
     /// Follows what is new, queues what has grown, lets go of what is gone.
     pub(super) async fn reconcile(&mut self, listing: Listing) {
+        self.listed = listing.begun.or(self.listed);
         if !Arc::ptr_eq(&listing.inputs, &self.inputs) {
             self.reload(listing.inputs.clone());
         }
-        let (mut unreadable, mut renamed) = (0, Vec::new());
+        let (mut unreadable, mut renamed, mut packed) = (0, Vec::new(), Vec::new());
         for file in self.files.values_mut() {
             file.is_listed = false;
         }
@@ -31,6 +50,7 @@ impl Tail {
             if let Some(stream) = self.by_inode.get(&place).copied()
                 && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
             {
+                self.by_inode.remove(&place);
                 self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
@@ -40,21 +60,37 @@ impl Tail {
                         file.path = seen.path.into();
                         renamed.push(file.stream);
                     }
-                    if seen.sighting.size != file.offset || seen.sighting.modified_ns != file.seen.modified_ns {
+                    let is_changed = file.pack.is_none() && seen.sighting.modified_ns != file.seen.modified_ns;
+                    if is_changed || file.has_more(seen.sighting.size) {
                         enqueue(file, &mut self.ready);
                     }
                     file.seen = seen.sighting;
                 }
-                None => unreadable += i64::from(!self.adopt(seen).await),
+                None => match self.adopt(&seen, Packed::Later).await {
+                    Adopted::Followed => {}
+                    Adopted::Unreadable => unreadable += 1,
+                    Adopted::Packed => packed.push(seen),
+                },
             }
         }
         renamed.into_iter().for_each(|stream| self.note_name(stream));
+        // After all plain ones, of which they may be copies; the oldest first, which was rotated first.
+        packed.sort_by_key(|seen: &Seen| seen.sighting.modified_ns);
+        for seen in packed {
+            unreadable += i64::from(self.adopt(&seen, Packed::Too).await == Adopted::Unreadable);
+        }
         self.is_first_listing = false;
         if self.claims_left > 0 {
-            self.claims_left = if self.misses_unclaimed() { CLAIMS } else { self.claims_left - 1 };
+            if self.misses_unclaimed() {
+                self.claims_left = CLAIMS;
+            } else if self.claims_left > 1 || self.may_forget() {
+                self.claims_left -= 1;
+            }
             self.claim_renamed().await;
             self.oldest_first();
+            self.claimed.get_or_insert_with(monotonic);
         }
+        self.look_after_suspects();
         self.look_after_unlisted().await;
         self.look_after_idle().await;
         self.look_after_backlogs();
@@ -70,48 +106,60 @@ impl Tail {
     /// Notes on the board how the files look.
     fn show(&self) {
         for file in self.files.values() {
-            let size = file.stat().map_or(file.seen.size, |(now, _)| now.size);
+            let size = file.content_size(file.stat().map_or(file.seen.size, |(now, _)| now.size));
             file.card.seen(&file.path, size, file.is_open(), file.is_listed);
         }
     }
 
-    /// Begins to follow a file. False if it cannot be opened now; the next listing tries again.
-    pub(super) async fn adopt(&mut self, seen: Seen) -> bool {
-        match self.try_adopt(&seen).await {
-            Ok(()) => true,
+    /// Begins to follow a file. If it cannot be opened now, the next listing tries again.
+    pub(super) async fn adopt(&mut self, seen: &Seen, packed: Packed) -> Adopted {
+        match self.try_adopt(seen, packed).await {
+            Ok(adopted) => adopted,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.missed.push(seen.inode); // Gone or renamed since the scan.
-                true
+                Adopted::Followed
             }
             Err(error) => {
                 tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
                     "file cannot be read; it is tried again at every scan");
-                false
+                Adopted::Unreadable
             }
         }
     }
 
-    async fn try_adopt(&mut self, seen: &Seen) -> io::Result<()> {
+    async fn try_adopt(&mut self, seen: &Seen, packed: Packed) -> io::Result<Adopted> {
         self.make_room(seen.input);
         let input = &self.inputs[seen.input];
         let (file, inode) = open(&seen.path, input.links)?;
+        let packing = input.recipe.compression.of_file(&file)?;
+        if packing.is_some() && packed == Packed::Later {
+            return Ok(Adopted::Packed);
+        }
         let place = (seen.input, inode.device, inode.number);
         if self.by_inode.get(&place).is_some_and(|stream| self.files.contains_key(stream)) {
-            return Ok(()); // Renamed between the scan and now: it is followed already.
+            return Ok(Adopted::Followed); // Renamed between the scan and now: it is followed already.
         }
         self.streams += 1;
         let at = Place { input: seen.input, path: seen.path.as_path().into(), recipe: input.recipe.clone() };
         let mut follow = Follow::new(file, at, inode, StreamId(self.streams), monotonic());
         follow.seen = seen.sighting;
         follow.home = home_of(&follow, input.links);
-        let size = follow.stat()?.0.size;
+        follow.pack = packing.map(|packing| Box::new(Pack::new(packing, inode)));
+        // What a packed file unpacks to is not known yet.
+        let size = if packing.is_some() { u64::MAX } else { follow.stat()?.0.size };
         // An earlier life of the agent may have read it, even if it turns up only now.
         if self.is_first_listing || inode.birth_ns.is_none_or(|birth_ns| birth_ns / 1_000_000 <= self.started_ms) {
             follow.reread_below = size;
         }
         let is_old = input.ignore_older.is_some_and(|limit| age(seen) > limit);
         let is_start = self.first_start && self.is_first_listing && input.start == Start::End;
-        match self.claim(&follow)? {
+        let claim = if packing.is_some() { self.claim_packed(&mut follow)? } else { self.claim(&follow)? };
+        match claim {
+            None if packing.is_some() => follow.make_suspect(is_start || is_old),
+            Some(Claim::Replaces(key)) if packing.is_some() => {
+                self.replace(&mut follow, key, 0).await;
+                follow.make_suspect(is_old);
+            }
             Some(Claim::Replaces(key)) => {
                 self.replace(&mut follow, key, size).await;
                 if is_old {
@@ -125,6 +173,7 @@ impl Tail {
         if let Some(before) = &follow.replaces {
             self.unclaimed.remove(&before.key());
         }
+        self.note_suspect(&follow);
         self.by_inode.insert(place, follow.stream);
         self.note_birth(&mut follow);
         self.handles.used(follow.stream, follow.input);
@@ -132,7 +181,7 @@ impl Tail {
         self.board.put(follow.stream, id, follow.generation, follow.card.clone());
         enqueue(&mut follow, &mut self.ready);
         self.files.insert(follow.stream, Box::new(follow));
-        Ok(())
+        Ok(Adopted::Followed)
     }
 
     /// Closes files until one more of `input` may be opened.
@@ -195,7 +244,8 @@ impl Tail {
             let Ok((now, names)) = file.stat() else { continue };
             file.seen.modified_ns = now.modified_ns;
             // Written anew it may have its old size. A deleted file has one more look, at whose end it is let go.
-            let has_changed = now.size != file.offset || now.modified_ns != before || names == 0;
+            let is_written = file.pack.is_none() && now.modified_ns != before;
+            let has_changed = file.has_more(now.size) || is_written || names == 0;
             let is_wanted = if file.is_read_out() { file.has_open() } else { has_changed };
             if is_wanted {
                 enqueue(file, &mut self.ready);
@@ -203,7 +253,8 @@ impl Tail {
             if names == 0 {
                 deleted.push(file.stream);
             }
-            if self.inputs[file.input].is_retired && file.is_done() && !file.is_queued {
+            let is_done = file.is_done() || file.suspect().is_some(); // A copy is not needed any more.
+            if self.inputs[file.input].is_retired && is_done && !file.is_queued {
                 retired.push(file.stream);
             }
         }
@@ -218,6 +269,9 @@ impl Tail {
 
     /// A closed file is gone: what was not yet read of it is lost.
     async fn vanished(&mut self, stream: StreamId) {
+        if self.has_copy(stream).await {
+            return;
+        }
         self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
         let lost = file.unread();
@@ -231,12 +285,17 @@ impl Tail {
 
     /// Closes files that no longer grow, forgets those that have not grown for very long, removes those that are done with.
     async fn look_after_idle(&mut self) {
-        let (now, mut forgotten, mut done) = (monotonic(), Vec::new(), Vec::new());
+        let (now, mut forgotten, mut done, mut ended) = (monotonic(), Vec::new(), Vec::new(), Vec::new());
         for file in self.files.values_mut().filter(|file| !file.is_queued) {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= BUSY {
                 file.rest();
+            }
+            if idle >= input.close_inactive
+                && let Some(end) = file.unfinished_end()
+            {
+                ended.push((file.stream, end));
             }
             if file.is_open() && idle >= input.close_inactive && file.close() {
                 file.let_go_of_long_line();
@@ -252,6 +311,9 @@ impl Tail {
             } else if input.clean_inactive.is_some_and(|limit| idle >= limit && unchanged >= limit) {
                 forgotten.push(file.stream);
             }
+        }
+        for (stream, end) in ended {
+            self.ask_for_last_line(stream, end).await;
         }
         for stream in done {
             self.remove(stream).await;
@@ -278,7 +340,7 @@ impl Tail {
         self.metrics.removed.inc();
         if names_left > 0 {
             file.is_listed = false; // It is followed as long as it is there, so that it is not taken for a new one.
-        } else {
+        } else if !self.has_copy(stream).await {
             self.let_go(stream, "deleted").await;
         }
     }
@@ -303,7 +365,11 @@ impl Tail {
         self.handles.closed(stream);
         self.board.take_down(stream);
         self.deadlines.gone(stream, file.series);
-        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        self.gone.remove(&stream);
+        let place = (file.input, file.inode.device, file.inode.number);
+        if self.by_inode.get(&place) == Some(&stream) {
+            self.by_inode.remove(&place); // Else another file has its inode by now.
+        }
         let is_kept = reason == "deleted" && !self.inputs[file.input].clean_removed;
         if file.source.is_some() && !is_kept {
             let leave = Control::Leave { stream, epoch: file.epoch, end: file.handed_to(), reason };
@@ -318,8 +384,15 @@ impl Tail {
     pub(super) async fn end_of(&mut self, stream: StreamId) {
         let Some(file) = self.files.get(&stream) else { return };
         let Ok((Sighting { size, .. }, 0)) = file.stat() else { return };
+        let (offset, on_disk, size) = (file.offset, size, file.content_size(size));
         if !file.is_settled() {
             return; // What is in flight may have to be read again; the next listing looks again.
+        }
+        if self.has_copy(stream).await {
+            return;
+        }
+        if size > offset && (!self.is_gone_for_good(stream, on_disk) || self.ask_for_last_line(stream, size).await) {
+            return;
         }
         self.finish_open(stream).await;
         let Some(file) = self.files.get(&stream) else { return };
@@ -366,6 +439,7 @@ impl Tail {
         self.deadlines.truncated(stream, next.stream, next.series, wall_ms());
         self.let_go(stream, "truncated").await;
         self.by_inode.insert((next.input, next.inode.device, next.inode.number), next.stream);
+        self.note_suspect(&next);
         self.handles.used(next.stream, next.input);
         self.board.put(next.stream, self.inputs[next.input].id.clone(), next.generation, next.card.clone());
         enqueue(self.files.entry(next.stream).or_insert_with(|| Box::new(next)), &mut self.ready);
@@ -376,7 +450,7 @@ impl Tail {
 fn names_of(file: &Follow, links: Links) -> io::Result<Option<u64>> {
     let (found, inode) = open(&file.path, links)?;
     let found = found.metadata()?;
-    if inode != file.inode || found.len() != file.offset {
+    if inode != file.inode || file.has_more(found.len()) {
         return Ok(None);
     }
     let is_link = std::fs::symlink_metadata(&file.path)?.is_symlink();

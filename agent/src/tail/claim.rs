@@ -1,12 +1,14 @@
 //! After a start: which entry of the checkpoint does a file continue?
 
 use super::Tail;
+use super::adopt::{Adopted, Packed};
 use super::search::find;
+use super::suspect::resume_pack;
 use crate::checkpoint::{Key, Saved};
 use crate::commit::Control;
 use crate::discover::Seen;
 use crate::follow::{Follow, Sighting, open};
-use crate::identity::{Inode, Likeness, compare, incarnation};
+use crate::identity::{Likeness, compare, incarnation};
 use event::StreamId;
 use std::fs::File;
 use std::io;
@@ -25,7 +27,7 @@ impl Tail {
     pub(super) fn claim(&self, follow: &Follow) -> io::Result<Option<Claim>> {
         let id = &self.inputs[follow.input].id;
         let mut stale: Option<&Saved> = None;
-        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.inode.may_be(&follow.inode)) {
+        for saved in self.unclaimed.values().filter(|saved| saved.input == *id && saved.body().may_be(&follow.inode)) {
             match self.likeness(follow.file()?, follow.input, saved)? {
                 Likeness::Same | Likeness::SameTail => return Ok(Some(Claim::Continues(saved.key()))),
                 // Of several lives the last one counts: its generation is the highest.
@@ -40,7 +42,7 @@ impl Tail {
         for saved in self.unclaimed.values().filter(may_be_copied) {
             let links = self.inputs[follow.input].links;
             if compare(follow.file()?, saved.progress.offset, &saved.progress.anchor)? == Likeness::Same
-                && find(Path::new(&*saved.path), None, &saved.inode, links)?.is_none()
+                && find(Path::new(&*saved.path), None, saved.body(), links)?.is_none()
             {
                 return Ok(Some(Claim::Continues(saved.key())));
             }
@@ -65,8 +67,11 @@ impl Tail {
     pub(super) async fn resume(&mut self, follow: &mut Follow, key: Key, size: u64) -> io::Result<()> {
         let Some(saved) = self.unclaimed.get(&key) else { return Ok(()) };
         follow.generation = saved.generation;
-        if follow.inode.number == saved.inode.number {
-            follow.inode.birth_ns = saved.inode.birth_ns; // As it went into the incarnation.
+        match &mut follow.pack {
+            Some(pack) => pack.origin = saved.inode,
+            // As it went into the incarnation.
+            None if follow.inode.number == saved.inode.number => follow.inode.birth_ns = saved.inode.birth_ns,
+            None => {}
         }
         follow.shipped_path.clone_from(&saved.path);
         follow.reread_below = size;
@@ -74,7 +79,8 @@ impl Tail {
         if !follow.resume_at(saved.progress.offset)? {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "shrank while it was opened"));
         }
-        if let Some(saved) = self.unclaimed.remove(&key) {
+        if let Some(mut saved) = self.unclaimed.remove(&key) {
+            resume_pack(follow, &mut saved)?;
             self.announce(follow, saved).await;
         }
         self.metrics.incarnations.with_label_values(&["continued"]).inc();
@@ -131,9 +137,9 @@ impl Tail {
         for saved in unclaimed {
             let Some(input) = self.inputs.iter().position(|input| input.id == saved.input) else { continue };
             let links = self.inputs[input].links;
-            match find(Path::new(&*saved.path), None, &saved.inode, links) {
+            match find(Path::new(&*saved.path), None, saved.body(), links) {
                 Ok(Some(path)) => self.adopt_renamed(input, path, &saved).await,
-                Ok(None) if self.claims_left > 0 || !self.inputs[input].clean_removed => {}
+                Ok(None) if self.claims_left > 0 || !self.inputs[input].clean_removed || self.is_suspected(&saved) => {}
                 Ok(None) => {
                     tracing::warn!(path = %saved.path, offset = saved.progress.offset, "file is gone, forgotten");
                     self.unclaimed.remove(&saved.key());
@@ -153,19 +159,22 @@ impl Tail {
     }
 
     async fn adopt_renamed(&mut self, input: usize, path: PathBuf, saved: &Saved) {
-        let followed = |file: &Follow| file.input == input && file.inode.may_be(&saved.inode);
+        let followed = |file: &Follow| file.input == input && file.inode.may_be(saved.body());
         if self.files.values().any(|file| followed(file)) {
             // An older life of a file that is followed under its newer one.
             self.unclaimed.remove(&saved.key());
             self.control.send(Control::Forget(saved.key())).await.ok(); // Closed only when the agent ends.
             return;
         }
-        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| self.likeness(&file, input, saved));
+        let same = open(&path, self.inputs[input].links).and_then(|(file, _)| match &saved.packed {
+            Some(_) if !saved.is_truncated => Ok(Likeness::Same), // Compared when it is adopted.
+            _ => self.likeness(&file, input, saved),
+        });
         if matches!(same, Ok(Likeness::Same | Likeness::SameTail)) {
             tracing::info!(path = %path.display(), was = %saved.path, offset = saved.progress.offset, "renamed, reading on");
-            let inode = Inode { ..saved.inode };
+            let inode = *saved.body();
             let sighting = std::fs::symlink_metadata(&path).map_or(Sighting::default(), |found| Sighting::of(&found));
-            if self.adopt(Seen { input, path, inode, sighting }).await {
+            if self.adopt(&Seen { input, path, inode, sighting }, Packed::Too).await == Adopted::Followed {
                 // Not matched by a glob: it is read to its end and then let go.
                 self.files.values_mut().filter(|file| followed(file)).for_each(|file| file.is_listed = false);
             }

@@ -20,7 +20,10 @@ impl Tail {
             file.input = place;
             file.use_recipe(inputs[place].recipe.clone());
             // As far as it reaches now: a file that goes on growing would never end.
-            let end = || file.stat().map_or(file.seen.size, |(now, _)| now.size);
+            let end = || match &file.pack {
+                Some(_) => u64::MAX, // To its end, wherever that is.
+                None => file.stat().map_or(file.seen.size, |(now, _)| now.size),
+            };
             file.ends_at = inputs[place].is_retired.then(|| file.ends_at.unwrap_or_else(end));
             if let Some(source) = &file.source {
                 source.set_input(inputs[place].shared.clone());
@@ -41,7 +44,11 @@ impl Tail {
         self.handles.closed(stream);
         self.board.take_down(stream);
         self.deadlines.gone(stream, file.series);
-        self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
+        self.gone.remove(&stream);
+        let place = (file.input, file.inode.device, file.inode.number);
+        if self.by_inode.get(&place) == Some(&stream) {
+            self.by_inode.remove(&place);
+        }
         if let Some(before) = &file.replaces {
             self.unclaimed.insert(before.key(), (**before).clone());
         }
@@ -61,8 +68,9 @@ impl Tail {
         for file in self.files.values_mut() {
             file.is_queued = false;
             let size = file.stat().map_or(0, |(now, _)| now.size);
-            if self.inputs[file.input].read_until_eof && size > file.offset {
-                ends.insert(file.stream, size);
+            let is_behind = if file.pack.is_some() { file.has_more(size) } else { size > file.offset };
+            if self.inputs[file.input].read_until_eof && is_behind {
+                ends.insert(file.stream, if file.pack.is_some() { u64::MAX } else { size });
                 enqueue(file, &mut self.ready);
             }
         }

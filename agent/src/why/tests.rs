@@ -243,7 +243,9 @@ fn names_and_packing_are_told() {
     let text = "it has 2 names (hard links); under several that match it is read once, under the first in order";
     scene.check("b.log", &[("hard_link", Tells, text)]);
     fs::write(scene.path("g.log"), b"\x1F\x8B\x08\0\n").expect("written");
-    scene.check("g.log", &[("compressed", Tells, "it is compressed (gzip): see Rotation in docs/operate.md")]);
+    let text = "it is packed (gzip), 5 bytes: offsets count what it unpacks to. A packed copy of a file that is known is read \
+                when that is gone, from where reading stopped";
+    scene.check("g.log", &[("packed", Tells, text)]);
 }
 
 #[test]

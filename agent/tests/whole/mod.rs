@@ -1,6 +1,7 @@
 //! A whole agent over a folder of the test's own, whose output the test reads.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod packing;
 pub mod streams;
 
 use agent::{Agent, AgentConfig, AgentMetrics, Board, InputConfig, inputs};
