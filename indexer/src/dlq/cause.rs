@@ -180,7 +180,7 @@ mod tests {
         let (here, there) = (Place { partition: 1, offset: 7 }, Place { partition: 1, offset: 8 });
         assert!(is_meant(&letter, &[], &[]));
         assert!(is_meant(&letter, std::slice::from_ref(&print), &[]) && is_meant(&letter, &[], &[here]));
-        assert!(is_meant(&letter, &[other.clone()], &[here]) && is_meant(&letter, &[print], &[there]));
+        assert!(is_meant(&letter, std::slice::from_ref(&other), &[here]) && is_meant(&letter, &[print], &[there]));
         assert!(!is_meant(&letter, &[other], &[]) && !is_meant(&letter, &[], &[there]));
         assert_eq!("1:7".parse(), Ok(here));
         assert!("17".parse::<Place>().is_err() && "a:7".parse::<Place>().is_err());

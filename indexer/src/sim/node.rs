@@ -190,7 +190,7 @@ impl Node {
         assert!(text.ends_with('\n'), "a body ends with a newline");
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
-        assert!(!lines.is_empty() && lines.len() % 2 == 0, "actions and documents");
+        assert!(!lines.is_empty() && lines.len().is_multiple_of(2), "actions and documents");
         if lines.iter().any(|line| line["fate"] == "poison") {
             return (
                 400,
