@@ -102,7 +102,12 @@ impl Explainer {
         let (nth, reach) = reaches.rev().max_by_key(|(_, reach)| (reach.since, reach.parts))?;
         let pattern = &self.patterns[nth];
         let fits = reach.parts.checked_sub(1).and_then(|last| pattern.parts.get(last));
-        let at = if reach.parts == 0 { 0 } else { reach.until };
+        let at = match reach.parts {
+            0 => 0,
+            // What reaches to the end of any text says little: better from where the part could have started.
+            _ if reach.until == text.len() => reach.since,
+            _ => reach.until,
+        };
         let before = text.get(..at)?;
         Some(Explanation {
             pattern: nth,

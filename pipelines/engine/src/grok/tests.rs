@@ -220,7 +220,7 @@ fn an_explanation_says_which_part_did_not_fit_and_where() {
     );
     assert_eq!(
         explain(&["^%{INT:a} "], "12"),
-        "the pattern fits up to [%{INT:a}]; at column 3 it wants [ ], and the text ends there"
+        "the pattern fits up to [%{INT:a}]; at column 2 it wants [ ], and there is [2]"
     );
     assert_eq!(explain(&["^q"], "abc"), "the pattern fits up to [^]; at column 1 it wants [q], and there is [abc]");
     let long = explain(&["^q"], &"é".repeat(5000));
