@@ -3,8 +3,9 @@
 //! A letter counts as written when all in-sync replicas have it, and only then is its record settled.
 
 use crate::batch::Origin;
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, SentLine};
 use crate::settle::Cause;
+use event::wire;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
@@ -123,8 +124,26 @@ fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
         ("tailrace-attempts", letter.attempts.to_string()),
         ("tailrace-time", format!("{time:.3}")),
     ]
-    .iter()
-    .fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
+    .into_iter()
+    .chain(sent(letter))
+    .fold(OwnedHeaders::new_with_capacity(15), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(&value) })
     })
+}
+
+/// What the agent's headers told of a line, so that the letter can be read as that line: of a packed record it is one event.
+fn sent(letter: &Letter<'_>) -> Vec<(&'static str, String)> {
+    let Some(Ok(SentLine { place, event, incarnation })) = letter.parcel.sent(letter.record) else { return Vec::new() };
+    if place.is_json {
+        return Vec::new(); // It says all of itself.
+    }
+    let flags = [(place.is_truncated, wire::TRUNCATED), (place.is_without_message, wire::WITHOUT_MESSAGE)];
+    let flags: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+    vec![
+        (wire::FORMAT, wire::FORMAT_NOW.to_owned()),
+        (wire::EVENT, String::from_utf8_lossy(event).into_owned()),
+        (wire::INCARNATION, incarnation.to_string()),
+        (wire::SOURCE_OFFSET, place.offset.to_string()),
+        (wire::FLAGS, flags.join(",")),
+    ]
 }

@@ -18,6 +18,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod deliver;
 pub mod group;
+pub mod headers;
 pub mod index_name;
 pub mod member;
 pub mod metrics;
