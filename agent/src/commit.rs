@@ -90,10 +90,12 @@ struct File {
     leaves_at: Option<(u64, &'static str)>,
 }
 
-/// Is told when what it waits for is durable, or cannot be made so: shipping goes on all the same.
+/// Is told when what it waits for is durable; mostly also if it cannot be made so: shipping goes on all the same.
 enum Waiter {
     Opened(oneshot::Sender<()>),
     Cut(StreamId, UnboundedSender<StreamId>),
+    /// This one only when it is durable: what is not must not be sent.
+    Reserved(oneshot::Sender<()>),
 }
 
 impl Waiter {
@@ -101,9 +103,13 @@ impl Waiter {
         match self {
             Self::Opened(written) => written.send(()).ok(), // Or tailing has ended.
             Self::Cut(stream, done) => done.send(stream).ok(),
+            Self::Reserved(durable) => durable.send(()).ok(),
         };
     }
 }
+
+/// A sync under way.
+type Syncing = Pin<Box<dyn Future<Output = Synced> + Send>>;
 
 struct Commit {
     store: Store,
@@ -267,17 +273,26 @@ impl Commit {
 
     fn settle(&mut self, entry: Entry) {
         match entry {
-            Entry::Settled(debt) => self.settled(&debt),
+            Entry::Settled(debt) => {
+                self.settled(&debt, "main");
+            }
             Entry::Returned(debt) => self.returned(&debt),
+            Entry::Reserved(debt, durable) => {
+                if self.settled(&debt, "reserved") {
+                    self.waiting.push(Waiter::Reserved(durable));
+                    self.is_urgent = true;
+                }
+            }
         }
     }
 
-    fn settled(&mut self, debt: &Debt) {
-        self.metrics.acknowledged.with_label_values(&["main"]).inc_by(debt.events.into());
+    /// True if the offset moved.
+    fn settled(&mut self, debt: &Debt, how: &str) -> bool {
+        self.metrics.acknowledged.with_label_values(&[how]).inc_by(debt.events.into());
         self.metrics.bytes_acknowledged.inc_by(debt.bytes);
         self.metrics.left_flight(debt);
         // An older epoch: delivered all the same, and read again since. Its id makes the copy harmless.
-        let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
+        let Ok(Some(progress)) = self.ledger.settle(debt) else { return false };
         if let Some(file) = self.files.get_mut(&debt.stream) {
             let saved = Arc::make_mut(&mut file.saved);
             saved.progress = progress;
@@ -286,6 +301,7 @@ impl Commit {
             self.dirty.insert(debt.stream);
         }
         self.leave(debt.stream);
+        true
     }
 
     fn returned(&mut self, debt: &Debt) {
@@ -360,7 +376,7 @@ impl Commit {
     }
 
     fn needs_flush(&self) -> bool {
-        self.has_news() || (!self.store.is_durable() && self.syncing.is_none())
+        self.has_news() || !self.waiting.is_empty() || (!self.store.is_durable() && self.syncing.is_none())
     }
 
     /// For the next life of this process: a write, no wait for the disk.
@@ -405,8 +421,9 @@ impl Commit {
     fn end_sync(&mut self, synced: Synced) {
         let told = self.syncing.take().map(|(_, waiters)| waiters);
         let result = self.store.synced(synced);
+        let is_durable = result.is_ok();
         self.tell(result);
-        told.into_iter().flatten().for_each(Waiter::tell);
+        self.tell_waiters(told.into_iter().flatten().collect(), is_durable);
         if std::mem::take(&mut self.syncs_again) {
             self.flush();
         }
@@ -414,8 +431,20 @@ impl Commit {
 
     /// No sync is needed, or none is possible.
     fn end_flush(&mut self, result: io::Result<()>) {
+        let is_durable = result.is_ok();
         self.tell(result);
-        self.waiting.drain(..).for_each(Waiter::tell);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.tell_waiters(waiting, is_durable);
+    }
+
+    /// Tells those that wait, but for what must be durable and is not: it waits for the next flush.
+    fn tell_waiters(&mut self, waiters: Vec<Waiter>, is_durable: bool) {
+        for waiter in waiters {
+            match waiter {
+                Waiter::Reserved(_) if !is_durable => self.waiting.push(waiter),
+                _ => waiter.tell(),
+            }
+        }
     }
 
     /// The last flush.

@@ -9,6 +9,7 @@ mod reload;
 mod check;
 mod grok;
 mod overlap;
+mod produce;
 mod simulate;
 mod state;
 mod take_over;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Options),
     /// Tries a grok pattern on lines, and says why one does not match
     Grok(grok::Options),
+    /// Produces lines of a file or of standard input to Kafka
+    Produce(produce::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
     /// Shows what an agent remembers of its files, or makes it forget some
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Grok(options) => grok::run(&options),
+        Command::Produce(options) => produce::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

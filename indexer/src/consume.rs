@@ -3,10 +3,11 @@
 //! It never blocks: when the stages behind it are full it first waits a little, then pauses the partitions and goes on
 //! polling, so that the group keeps its assignment however long the search node is away.
 
+use crate::headers;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
-use crate::partitions::{Incoming, Partitions, Place};
+use crate::partitions::{Incoming, Partitions, Spot};
 use anyhow::Context as _;
 use event::{Budget, Entry};
 use rdkafka::Message as _;
@@ -340,6 +341,7 @@ fn take(partitions: &mut Partitions, message: &BorrowedMessage<'_>) -> bool {
         value: message.payload(),
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis(),
+        sent: headers::sent(message),
     };
     partitions.take(message.topic(), message.partition(), record)
 }
@@ -352,7 +354,7 @@ fn list_of(places: &[(String, i32)]) -> TopicPartitionList {
     list
 }
 
-fn offsets_of(places: &[Place]) -> Result<TopicPartitionList, KafkaError> {
+fn offsets_of(places: &[Spot]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(places.len());
     for (topic, partition, offset) in places {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset as i64))?;

@@ -1,11 +1,12 @@
 //! A payload → the event a pipeline works on. Pure.
 //!
 //! Understands the JSON that our agent and Filebeat's Kafka output write (`@timestamp`, `message`, `@metadata` with
-//! `pipeline` and `_id`), and plain lines of text from anyone.
+//! `pipeline` and `_id`), plain lines of text from anyone, and lines whose metadata our agent put in headers.
 
 use crate::config::Decode;
+use crate::parcel::Place;
 use compact_str::CompactString;
-use event::{Event, Object, Value};
+use event::{Event, Incarnation, Object, Value, document_id, wire};
 use std::borrow::Cow;
 
 /// Longest document id, in bytes. Source: Elasticsearch, `IndexRequest.MAX_DOCUMENT_ID_LENGTH_IN_BYTES`.
@@ -15,7 +16,7 @@ const ID_BYTES_MAX: usize = 512;
 const EVENT_MEMBERS: usize = 16;
 
 /// What a payload holds.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Decoded {
     /// The document, without `@metadata`; the pipeline asked for stands in its metadata.
     pub event: Event,
@@ -97,12 +98,44 @@ fn envelope(mut source: Object, time: Option<&CompactString>) -> Decoded {
     decoded
 }
 
-fn text(payload: &[u8], time: Option<&CompactString>) -> Decoded {
-    let line = payload.strip_suffix(b"\n").map_or(payload, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    let (line, lossy) = match simdutf8::basic::from_utf8(line) {
+/// Decodes what the events of a record with headers share.
+///
+/// Errors: it is not a JSON object.
+pub fn shared(event: &[u8], time: Option<&CompactString>) -> Result<Decoded, String> {
+    decode(event, Decode::Json, time).map_err(|reason| format!("header {}: {reason}", wire::EVENT))
+}
+
+/// The event of one line, whose place and `incarnation` headers told: the same document as of codec `json`.
+pub fn sent(shared: &Decoded, line: &[u8], incarnation: Incarnation, place: Place) -> Decoded {
+    let mut decoded = shared.clone();
+    let source = &mut decoded.event.source;
+    if let Value::Object(log) = source.object_at("log") {
+        log.insert("offset", Value::integer(i64::try_from(place.offset).unwrap_or(i64::MAX)));
+        if place.is_truncated {
+            log.insert("flags", Value::Array(vec![wire::TRUNCATED.into()]));
+        }
+    }
+    if !place.is_without_message {
+        let (message, lossy) = utf8(line);
+        source.insert("message", message);
+        decoded.lossy |= lossy;
+    }
+    let id = document_id(incarnation, place.offset, line);
+    decoded.id = Some(CompactString::from_utf8_lossy(&id));
+    decoded
+}
+
+/// `line` as text, and true if bytes that are not UTF-8 were replaced.
+fn utf8(line: &[u8]) -> (CompactString, bool) {
+    match simdutf8::basic::from_utf8(line) {
         Ok(line) => (CompactString::new(line), false),
         Err(_) => (CompactString::from(String::from_utf8_lossy(line)), true),
-    };
+    }
+}
+
+fn text(payload: &[u8], time: Option<&CompactString>) -> Decoded {
+    let line = payload.strip_suffix(b"\n").map_or(payload, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    let (line, lossy) = utf8(line);
     let mut source = Object::with_capacity(EVENT_MEMBERS);
     set_time(&mut source, time);
     source.insert("message", line);

@@ -20,6 +20,7 @@ pub mod decode;
 pub mod deliver;
 pub mod dlq;
 pub mod group;
+pub mod headers;
 pub mod index_name;
 pub mod member;
 pub mod metrics;

@@ -5,12 +5,12 @@
 
 use crate::metrics::Metrics;
 use crate::pool::Pool;
-use event::Ack;
+use event::{Ack, Incarnation};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One Kafka record: ranges of its parcel's buffer.
+/// One Kafka record, or one event of a packed one: ranges of its parcel's buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     /// The payload; `None` is Kafka's null value.
@@ -21,6 +21,48 @@ pub struct Taken {
     pub offset: i64,
     /// The record's timestamp, milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
+    /// What headers of our agent tell of it.
+    pub sent: Option<Place>,
+}
+
+/// Where the agent found a record's bytes, as its headers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which of the parcel's origins.
+    pub origin: u32,
+    /// Offset in the source.
+    pub offset: u64,
+    /// The line was cut.
+    pub is_truncated: bool,
+    /// The bytes are not the event's message.
+    pub is_without_message: bool,
+    /// The bytes are a whole event as JSON.
+    pub is_json: bool,
+}
+
+/// What the headers of our agent tell of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentLine<'p> {
+    /// Where the agent found it.
+    pub place: Place,
+    /// The JSON object that it shares with the other lines of its Kafka record.
+    pub event: &'p [u8],
+    /// The life of the file.
+    pub incarnation: Incarnation,
+}
+
+/// What headers tell once for all events of a Kafka record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// What the events share.
+    Known {
+        /// JSON object, in the buffer.
+        event: Range<u32>,
+        /// The life of the file.
+        incarnation: Incarnation,
+    },
+    /// They cannot be read: why.
+    Unreadable(String),
 }
 
 /// Records of one partition that are not yet a parcel.
@@ -30,23 +72,27 @@ pub struct Gathered {
     pub buffer: Vec<u8>,
     /// In the order of the partition.
     pub records: Vec<Taken>,
+    /// What the records' places refer to.
+    pub origins: Vec<Origin>,
 }
 
 impl Gathered {
     /// Takes out what there is, for a parcel, and where its buffer is to go in the end: back to `pool`. Few records go in
     /// buffers of just their size, else many small parcels would hold far more memory than they are charged for.
     pub fn take(&mut self, pool: &Pool) -> (Self, Option<Pool>) {
+        let origins = std::mem::take(&mut self.origins);
         if self.buffer.len() >= self.buffer.capacity() / 2 {
             let records = Vec::with_capacity(self.records.len());
             return (
                 Self {
                     buffer: std::mem::take(&mut self.buffer),
                     records: std::mem::replace(&mut self.records, records),
+                    origins,
                 },
                 Some(pool.clone()),
             );
         }
-        let exact = Self { buffer: self.buffer.as_slice().into(), records: self.records.as_slice().into() };
+        let exact = Self { buffer: self.buffer.as_slice().into(), records: self.records.as_slice().into(), origins };
         self.buffer.clear();
         self.records.clear();
         (exact, None)
@@ -64,6 +110,7 @@ pub struct Parcel {
     buffer: Vec<u8>,
     /// In the order of the partition.
     pub records: Vec<Taken>,
+    origins: Vec<Origin>,
     left: AtomicU32,
     ack: Mutex<Option<Ack>>,
     metrics: Metrics,
@@ -82,12 +129,12 @@ impl Parcel {
         metrics: Metrics,
         buffers: Option<Pool>,
     ) -> Self {
-        let Gathered { buffer, records } = gathered;
+        let Gathered { buffer, records, origins } = gathered;
         assert!(!records.is_empty(), "a parcel of {topic}/{partition} holds no record");
         metrics.consumed.inc_by(records.len() as u64);
         metrics.in_flight.add(records.len() as i64);
         let left = AtomicU32::new(u32::try_from(records.len()).expect("a parcel is bounded to far fewer records"));
-        Self { topic, partition, buffer, records, left, ack: Mutex::new(Some(ack)), metrics, buffers }
+        Self { topic, partition, buffer, records, origins, left, ack: Mutex::new(Some(ack)), metrics, buffers }
     }
 
     /// `count` of the records are safe. The caller has counted how they ended.
@@ -118,6 +165,19 @@ impl Parcel {
     /// The key of the record at `at`.
     pub fn key(&self, at: u32) -> Option<&[u8]> {
         self.records[at as usize].key.as_ref().map(|range| self.slice(range))
+    }
+
+    /// What headers told of the record at `at`, if they did.
+    ///
+    /// Errors: why they cannot be read.
+    pub fn sent(&self, at: u32) -> Option<Result<SentLine<'_>, &str>> {
+        let place = self.records[at as usize].sent?;
+        Some(match &self.origins[place.origin as usize] {
+            Origin::Known { event, incarnation } => {
+                Ok(SentLine { place, event: self.slice(event), incarnation: *incarnation })
+            }
+            Origin::Unreadable(reason) => Err(reason),
+        })
     }
 
     fn slice(&self, range: &Range<u32>) -> &[u8] {
@@ -163,10 +223,16 @@ pub(crate) mod tests {
             let start = buffer.len() as u32;
             buffer.extend_from_slice(payload);
             let value = Some(start..buffer.len() as u32);
-            records.push(Taken { value, key: None, offset: offset as i64, timestamp_ms: Some(1_700_000_000_000) });
+            records.push(Taken {
+                value,
+                key: None,
+                offset: offset as i64,
+                timestamp_ms: Some(1_700_000_000_000),
+                sent: None,
+            });
         }
         let ack = Ack::new(debt, tx);
-        let gathered = Gathered { buffer, records };
+        let gathered = Gathered { buffer, records, origins: Vec::new() };
         (Arc::new(Parcel::new("logs".into(), 3, gathered, ack, metrics.clone(), None)), rx)
     }
 
@@ -184,9 +250,10 @@ pub(crate) mod tests {
     #[test]
     fn few_records_hold_no_large_buffer() {
         let pool = Pool::new(1 << 20);
-        let mut gathered = Gathered { buffer: pool.take(1000), records: Vec::with_capacity(100) };
+        let (buffer, records) = (pool.take(1000), Vec::with_capacity(100));
+        let mut gathered = Gathered { buffer, records, origins: Vec::new() };
         let place = gathered.buffer.as_ptr();
-        let record = Taken { value: Some(0..3), key: None, offset: 0, timestamp_ms: None };
+        let record = Taken { value: Some(0..3), key: None, offset: 0, timestamp_ms: None, sent: None };
         gathered.buffer.extend_from_slice(b"few");
         gathered.records.push(record.clone());
         let (few, back) = gathered.take(&pool);

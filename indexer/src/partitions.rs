@@ -3,11 +3,14 @@
 //! Every assignment is a stream of its own in the [`Ledger`]; a rewind starts the next epoch of it. Settlements of an
 //! earlier life no longer count, so nothing is ever committed for a partition that was lost.
 
+use crate::headers::{Body, Sent};
 use crate::metrics::Metrics;
-use crate::parcel::{Gathered, Parcel, Taken};
+use crate::parcel::{Gathered, Origin, Parcel, Place, Taken};
 use crate::pool::Pool;
+use event::wire::{self, Form};
 use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -60,7 +63,7 @@ pub struct Partitions {
 }
 
 /// An offset to commit or to seek to.
-pub type Place = (Arc<str>, i32, u64);
+pub type Spot = (Arc<str>, i32, u64);
 
 impl Partitions {
     /// None yet. Acks report to the other end of `acks`.
@@ -150,13 +153,7 @@ impl Partitions {
         if gathered.buffer.capacity() == 0 {
             gathered.buffer = self.buffers.take(BUFFER_BYTES);
         }
-        let mut put = |bytes: &[u8]| {
-            let start = gathered.buffer.len() as u32;
-            gathered.buffer.extend_from_slice(bytes);
-            start..gathered.buffer.len() as u32
-        };
-        let (key, value) = (record.key.map(&mut put), record.value.map(&mut put));
-        gathered.records.push(Taken { value, key, offset: record.offset, timestamp_ms: record.timestamp_ms });
+        gathered.put(record);
         gathered.records.len() >= RECORDS_MAX || gathered.buffer.len() >= BYTES_MAX
     }
 
@@ -192,14 +189,14 @@ impl Partitions {
     /// Records a settlement or a span given back.
     pub fn note(&mut self, entry: Entry) {
         let debt = match &entry {
-            Entry::Settled(debt) | Entry::Returned(debt) => debt,
+            Entry::Settled(debt) | Entry::Returned(debt) | Entry::Reserved(debt, _) => debt,
         };
         let Some(track) = self.tracks.get_mut(&debt.stream).filter(|track| track.epoch == debt.epoch) else {
             return; // Of an earlier life of the partition: it will be, or was, read again.
         };
         track.in_flight -= 1;
         match entry {
-            Entry::Settled(debt) => {
+            Entry::Settled(debt) | Entry::Reserved(debt, _) => {
                 self.ledger.settle(&debt).expect("the ledger has the stream and epoch that the track has");
             }
             Entry::Returned(debt) => {
@@ -213,7 +210,7 @@ impl Partitions {
     }
 
     /// Where the consumer has to seek before records of those partitions are taken again.
-    pub fn rewinds(&self) -> Vec<Place> {
+    pub fn rewinds(&self) -> Vec<Spot> {
         let wanted = |track: &Track| track.rewind.filter(|offset| *offset != u64::MAX);
         self.tracks.values().filter_map(|track| Some((track.topic.clone(), track.partition, wanted(track)?))).collect()
     }
@@ -226,7 +223,7 @@ impl Partitions {
     }
 
     /// Settled prefixes that moved since they were last [`Partitions::committed`].
-    pub fn to_commit(&self) -> Vec<Place> {
+    pub fn to_commit(&self) -> Vec<Spot> {
         let moved = |(stream, track): (&StreamId, &Track)| {
             let offset = self.ledger.progress(*stream)?.offset;
             let known = track.committed.is_some_and(|committed| committed >= offset);
@@ -236,7 +233,7 @@ impl Partitions {
     }
 
     /// `places` are with the broker, or on their way.
-    pub fn committed(&mut self, places: &[Place]) {
+    pub fn committed(&mut self, places: &[Spot]) {
         for (topic, partition, offset) in places {
             if let Some(track) = self.track(topic, *partition) {
                 track.committed = Some(*offset);
@@ -284,8 +281,59 @@ impl Track {
     }
 }
 
+impl Gathered {
+    /// Takes a record, event by event if it is a packed one.
+    fn put(&mut self, record: Incoming<'_>) {
+        let Incoming { key, value, offset, timestamp_ms, sent } = record;
+        let (key, start) = (key.map(|bytes| self.copy(bytes)), self.buffer.len());
+        let value = value.map(|bytes| self.copy(bytes));
+        let (Some(sent), Some(whole)) = (sent, value.clone()) else {
+            return self.records.push(Taken { value, key, offset, timestamp_ms, sent: None });
+        };
+        let origin = u32::try_from(self.origins.len()).expect("a parcel is bounded to far fewer records");
+        let place = |offset| Place { origin, offset, is_truncated: false, is_without_message: false, is_json: false };
+        let one = |sent| Taken { value: value.clone(), key: key.clone(), offset, timestamp_ms, sent: Some(sent) };
+        let unreadable = match sent {
+            Err(reason) => Some(reason),
+            Ok(Sent { event, incarnation, body }) => {
+                let event = self.copy(event);
+                self.origins.push(Origin::Known { event, incarnation });
+                match body {
+                    Body::Line { offset, is_truncated, is_without_message } => {
+                        self.records.push(one(Place { is_truncated, is_without_message, ..place(offset) }));
+                        return;
+                    }
+                    Body::Packed(spans) => match wire::places(spans, whole.len()) {
+                        Ok(places) => {
+                            self.records.extend(places.into_iter().map(|found| {
+                                let bytes = (start + found.bytes.start) as u32..(start + found.bytes.end) as u32;
+                                let (is_truncated, is_json) = (found.form == Form::Truncated, found.form == Form::Json);
+                                let sent = Some(Place { is_truncated, is_json, ..place(found.offset) });
+                                Taken { value: Some(bytes), key: key.clone(), offset, timestamp_ms, sent }
+                            }));
+                            return;
+                        }
+                        Err(error) => Some(error.to_string()),
+                    },
+                }
+            }
+        };
+        if let Some(reason) = unreadable {
+            self.origins.truncate(origin as usize);
+            self.origins.push(Origin::Unreadable(reason));
+            self.records.push(one(place(0)));
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<u32> {
+        let start = self.buffer.len() as u32;
+        self.buffer.extend_from_slice(bytes);
+        start..self.buffer.len() as u32
+    }
+}
+
 /// A record as the consumer lends it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Incoming<'m> {
     /// The key.
     pub key: Option<&'m [u8]>,
@@ -295,6 +343,8 @@ pub struct Incoming<'m> {
     pub offset: i64,
     /// The record's timestamp.
     pub timestamp_ms: Option<i64>,
+    /// What its headers tell, if it is of our agent; an error says what is wrong with them.
+    pub sent: Option<Result<Sent<'m>, String>>,
 }
 
 #[cfg(test)]
@@ -313,7 +363,7 @@ mod tests {
 
     fn take(partitions: &mut Partitions, partition: i32, offsets: &[i64]) {
         for &offset in offsets {
-            let record = Incoming { key: None, value: Some(b"line"), offset, timestamp_ms: None };
+            let record = Incoming { key: None, value: Some(b"line"), offset, timestamp_ms: None, sent: None };
             partitions.take("logs", partition, record);
         }
     }

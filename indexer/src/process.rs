@@ -5,10 +5,10 @@
 
 use crate::batch::{Batch, Filling, Made};
 use crate::config::{Decode, DocumentId, PipelinesConfig};
-use crate::decode::{Decoded, Times, decode};
+use crate::decode::{self, Decoded, Times, decode};
 use crate::index_name::{Template, is_index_name};
 use crate::metrics::Metrics;
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, SentLine};
 use crate::settle::Cause;
 use anyhow::Context as _;
 use compact_str::CompactString;
@@ -131,11 +131,13 @@ pub(crate) struct Worker<'p> {
     times: Times,
     /// The pipeline of the record before, which is mostly this one's too.
     last: Option<&'p Pipeline>,
+    /// What the events of a packed record share, and which one of the parcel's origins that is.
+    shared: Option<(u32, Decoded)>,
 }
 
 impl<'p> Worker<'p> {
     pub(crate) fn new(plan: &'p Plan, filling: Filling) -> Self {
-        Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None }
+        Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None, shared: None }
     }
 
     fn pipeline(&mut self, name: &str) -> Option<&'p Pipeline> {
@@ -152,6 +154,7 @@ impl<'p> Worker<'p> {
     fn parcel(&mut self, parcel: Arc<Parcel>, output: &Sender<Batch>) -> bool {
         let (now_ms, now) = (wall_ms(), monotonic());
         let route = self.plan.route(&parcel.topic);
+        self.shared = None;
         for record in 0..parcel.records.len() as u32 {
             if let Some(batch) = self.record(&parcel, record, route, now_ms, now)
                 && output.blocking_send(batch).is_err()
@@ -178,8 +181,7 @@ impl<'p> Worker<'p> {
             parcel.done(1);
             return None;
         };
-        let time = self.times.text(parcel.records[record as usize].timestamp_ms);
-        let mut decoded = match decode(payload, plan.decode, time) {
+        let mut decoded = match self.decode(parcel, record, payload) {
             Ok(decoded) => decoded,
             Err(reason) => {
                 let cause = Cause { status: 0, kind: "undecodable".to_owned(), reason };
@@ -213,6 +215,21 @@ impl<'p> Worker<'p> {
         }
         self.write(decoded, parcel, record);
         self.filling.push(parcel, record, Made { pipeline: name, failed }, now)
+    }
+
+    fn decode(&mut self, parcel: &Parcel, record: u32, payload: &[u8]) -> Result<Decoded, String> {
+        let time = self.times.text(parcel.records[record as usize].timestamp_ms);
+        let Some(told) = parcel.sent(record) else { return decode(payload, self.plan.decode, time) };
+        let SentLine { place, event, incarnation } = told?;
+        if place.is_json {
+            return decode(payload, Decode::Json, time);
+        }
+        let shared = match self.shared.take() {
+            Some((origin, shared)) if origin == place.origin => shared,
+            _ => decode::shared(event, time)?,
+        };
+        let (_, shared) = self.shared.insert((place.origin, shared));
+        Ok(decode::sent(shared, payload, incarnation, place))
     }
 
     /// Writes the action line and the document.
@@ -253,6 +270,11 @@ impl<'p> Worker<'p> {
                 let id = foreign_id(&parcel.topic, parcel.partition, taken.offset, taken.timestamp_ms.unwrap_or(-1));
                 body.extend_from_slice(b",\"_id\":\"");
                 body.extend_from_slice(&id);
+                if let Some(place) = taken.sent {
+                    // Many events may stand in one record: each is named by its place in the source as well.
+                    body.push(b'-');
+                    body.extend_from_slice(itoa::Buffer::new().format(place.offset).as_bytes());
+                }
                 body.push(b'"');
             }
         }

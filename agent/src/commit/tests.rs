@@ -117,6 +117,38 @@ async fn only_the_settled_prefix_is_written() {
 }
 
 #[tokio::test]
+async fn a_reserved_offset_is_durable_before_anybody_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bench = bench(folder.path()).await;
+    let gate = slow_disk();
+    let (mut first, mut second) = (bench.ack(0, 0), bench.ack(0, 1));
+    let (mut first_told, second_told) = (first.reserve(), second.reserve());
+    while found(folder.path()) != [20] {
+        tokio::task::yield_now().await; // It is written, and the disk is waited for.
+    }
+    assert!(first_told.try_recv().is_err(), "a power cut now would lose the reservation");
+    gate.add_permits(2);
+    first_told.await.expect("it is durable");
+    second_told.await.expect("it is durable");
+    drop((first, second)); // Never sent: nothing is given back, nothing read again.
+    let metrics = bench.metrics.clone();
+    bench.task.abort(); // A kill: nothing is flushed any more.
+    assert!(bench.task.await.is_err(), "aborted");
+    assert_eq!(found(folder.path()), [20]);
+    assert_eq!((metrics.acknowledged.with_label_values(&["reserved"]).get(), metrics.returned.get()), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_read_again_is_not_reserved() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bench = bench(folder.path()).await;
+    let (first, mut second) = (bench.ack(0, 0), bench.ack(0, 1));
+    drop(first);
+    second.reserve().await.expect_err("the span before it is read again, and so is this one");
+    assert_eq!(bench.end(folder.path()).await, [0]);
+}
+
+#[tokio::test]
 async fn an_entry_that_is_waited_for_is_written_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bench = bench(folder.path()).await;

@@ -275,18 +275,26 @@ impl Outlet {
 
 /// Counts a settlement. Returns how far the stream is safe if that moved. Errors: the epoch of what was given back.
 fn count(entry: Entry, wires: &Wires, plate: &Plate, ledger: &mut Ledger) -> Result<Option<Progress>, u32> {
-    let (metrics, settled) = (&wires.metrics, matches!(entry, Entry::Settled(_)));
-    let (Entry::Settled(debt) | Entry::Returned(debt)) = entry;
+    let metrics = &wires.metrics;
+    let (debt, how, told) = match entry {
+        Entry::Settled(debt) => (debt, "main", None),
+        Entry::Reserved(debt, told) => (debt, "reserved", Some(told)),
+        Entry::Returned(debt) => {
+            metrics.left_flight(&debt);
+            metrics.returned.inc_by(debt.events.into());
+            metrics.bytes_returned.inc_by(debt.bytes);
+            return Err(debt.epoch);
+        }
+    };
     metrics.left_flight(&debt);
-    if !settled {
-        metrics.returned.inc_by(debt.events.into());
-        metrics.bytes_returned.inc_by(debt.bytes);
-        return Err(debt.epoch);
-    }
-    metrics.acknowledged.with_label_values(&["main"]).inc_by(debt.events.into());
+    metrics.acknowledged.with_label_values(&[how]).inc_by(debt.events.into());
     metrics.bytes_acknowledged.inc_by(debt.bytes);
     plate.acknowledged(debt.events.into());
-    Ok(ledger.settle(&debt).unwrap_or(None)) // Of an older epoch: delivered all the same, and sent again since.
+    let Ok(progress) = ledger.settle(&debt) else { return Ok(None) }; // Of an older epoch: it was sent again since.
+    if let Some(told) = told {
+        told.send(()).ok(); // It is let go of now, and so never sent again by this process.
+    }
+    Ok(progress)
 }
 
 /// Lets go of what is safe and returns how many groups that were.

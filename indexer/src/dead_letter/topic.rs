@@ -1,6 +1,8 @@
 //! Dead letters → a Kafka topic: the original key and bytes, with the cause in headers.
 
 use super::{DeadLetters, Letter, Writing};
+use crate::parcel::SentLine;
+use event::wire;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
@@ -83,8 +85,28 @@ fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
         ("tailrace-attempts", letter.attempts.to_string()),
         ("tailrace-time", format!("{time:.3}")),
     ]
-    .iter()
-    .fold(OwnedHeaders::new_with_capacity(12), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
+    .into_iter()
+    .chain(sent(letter))
+    .fold(OwnedHeaders::new_with_capacity(17), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(&value) })
     })
+}
+
+/// What the agent's headers told of a line, so that the letter can be read as that line: of a packed record it is one event.
+fn sent(letter: &Letter<'_>) -> Vec<(&'static str, String)> {
+    let Some(Ok(SentLine { place, event, incarnation })) = letter.parcel.sent(letter.origin.record) else {
+        return Vec::new();
+    };
+    if place.is_json {
+        return Vec::new(); // It says all of itself.
+    }
+    let flags = [(place.is_truncated, wire::TRUNCATED), (place.is_without_message, wire::WITHOUT_MESSAGE)];
+    let flags: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+    vec![
+        (wire::FORMAT, wire::FORMAT_NOW.to_owned()),
+        (wire::EVENT, String::from_utf8_lossy(event).into_owned()),
+        (wire::INCARNATION, incarnation.to_string()),
+        (wire::SOURCE_OFFSET, place.offset.to_string()),
+        (wire::FLAGS, flags.join(",")),
+    ]
 }

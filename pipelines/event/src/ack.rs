@@ -2,6 +2,7 @@
 
 use crate::budget::Permit;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 /// Names one stream of offsets inside a process: a followed file, or an assigned partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +50,9 @@ pub enum Entry {
     Settled(Debt),
     /// Not safe: its `Ack` was dropped. The span has to be read again.
     Returned(Debt),
+    /// Counts as settled before it is sent. The sender is told when the settlement is stored durably, and let go if it does
+    /// not count: then the span is read again.
+    Reserved(Debt, oneshot::Sender<()>),
 }
 
 /// The debt of one group. Settle it when the group is safe; dropping it gives the span back to be read again.
@@ -57,12 +61,27 @@ pub enum Entry {
 pub struct Ack {
     debt: Option<Debt>,
     ledger: UnboundedSender<Entry>,
+    /// Share of the byte budget, once the debt itself is reserved.
+    held: Option<Permit>,
 }
 
 impl Ack {
     /// Opens the debt. `ledger` is unbounded, yet never holds more than the byte budget allows to be in flight.
     pub fn new(debt: Debt, ledger: UnboundedSender<Entry>) -> Self {
-        Self { debt: Some(debt), ledger }
+        Self { debt: Some(debt), ledger, held: None }
+    }
+
+    /// Lets the offset move before anything is sent. When the returned receiver is told that this is durable the group may be
+    /// sent, once; if it is let go instead, the group is read again and must not be sent.
+    ///
+    /// From here on settling or dropping the `Ack` only frees the bytes that it holds.
+    pub fn reserve(&mut self) -> oneshot::Receiver<()> {
+        let (told, is_durable) = oneshot::channel();
+        if let Some(mut debt) = self.debt.take() {
+            self.held = Some(std::mem::replace(&mut debt.held, Permit::none()));
+            self.ledger.send(Entry::Reserved(debt, told)).ok(); // No ledger left: nobody will be told.
+        }
+        is_durable
     }
 
     /// Safe downstream: delivered, dead-lettered, or dropped by a rule.
@@ -116,6 +135,22 @@ mod tests {
         let (tx, mut rx) = mpsc::unbounded_channel();
         drop(Ack::new(debt(&Budget::new(100)), tx));
         assert!(matches!(rx.try_recv(), Ok(Entry::Returned(_))));
+    }
+
+    #[test]
+    fn what_is_reserved_holds_its_bytes_and_reports_no_more() {
+        let (tx, mut rx) = mpsc::unbounded_channel();
+        let budget = Budget::new(15);
+        let mut ack = Ack::new(debt(&budget), tx);
+        let mut is_durable = ack.reserve();
+        let Ok(Entry::Reserved(debt, told)) = rx.try_recv() else { panic!("it is told first") };
+        drop(debt);
+        assert!(budget.try_take(10).is_none(), "its bytes are still in memory");
+        assert!(is_durable.try_recv().is_err());
+        told.send(()).expect("somebody waits");
+        assert!(is_durable.try_recv().is_ok());
+        drop(ack);
+        assert!(rx.try_recv().is_err() && budget.try_take(10).is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod members;
 pub mod path;
 pub mod record;
+pub mod wire;
 
 pub use ack::{Ack, Anchor, Debt, Entry, StreamId};
 pub use budget::{Budget, Permit};
