@@ -15,7 +15,7 @@ fn cases() -> Option<String> {
     match std::fs::read_to_string(&shared) {
         Ok(text) => Some(text),
         Err(error) => {
-            println!("skipped: {}: {error}", shared.display());
+            eprintln!("skipped: {}: {error}", shared.display());
             None
         }
     }
