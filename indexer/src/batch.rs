@@ -42,11 +42,19 @@ pub struct Batch {
     pub parcels: Vec<Arc<Parcel>>,
     /// Names of pipelines; the first is the empty name: none.
     pub pipelines: Vec<CompactString>,
+    /// Documents, in order, whose pipeline failed, with the processor that did.
+    pub failed: Vec<(u32, String)>,
     /// Records that cannot become documents at all.
     pub dead: Vec<(Origin, Cause)>,
 }
 
 impl Batch {
+    /// The processor that failed on the document at `at`; empty if none did.
+    pub fn processor(&self, at: u32) -> &str {
+        let found = self.failed.binary_search_by_key(&at, |(failed, _)| *failed);
+        found.map_or("", |place| self.failed[place].1.as_str())
+    }
+
     /// The bytes of the document at `at`, action line included.
     pub fn document(&self, at: u32) -> Bytes {
         let at = at as usize;
@@ -64,6 +72,15 @@ impl Batch {
             body.extend_from_slice(&self.document(at));
         }
         body.into()
+    }
+
+    /// Bytes of the body of the documents `chosen`.
+    pub fn bytes_of(&self, chosen: &[u32]) -> usize {
+        if chosen.len() == self.items.len() {
+            return self.body.len();
+        }
+        let start = |at: usize| if at == 0 { 0 } else { self.items[at - 1].end };
+        chosen.iter().map(|&at| self.items[at as usize].end - start(at as usize)).sum()
     }
 
     /// The parcel and record of `origin`.
@@ -90,6 +107,15 @@ impl Batch {
     }
 }
 
+/// How a document came about.
+#[derive(Debug, Default)]
+pub struct Made<'p> {
+    /// The pipeline that made it.
+    pub pipeline: Option<&'p str>,
+    /// The processor that failed on it.
+    pub failed: Option<String>,
+}
+
 /// Room in a body beyond its limit, so that the document which goes over it does not make the buffer grow.
 const SLACK: usize = 64 << 10;
 /// The first batch is so many times smaller, and due so much sooner, than the limits say.
@@ -112,6 +138,7 @@ pub struct Filling {
     items: Vec<Item>,
     parcels: Vec<Arc<Parcel>>,
     pipelines: Vec<CompactString>,
+    failed: Vec<(u32, String)>,
     dead: Vec<(Origin, Cause)>,
     since: Option<Instant>,
 }
@@ -128,6 +155,7 @@ impl Filling {
             items: Vec::new(),
             parcels: Vec::new(),
             pipelines,
+            failed: Vec::new(),
             dead: Vec::new(),
             since: None,
         }
@@ -144,7 +172,7 @@ impl Filling {
 
     /// Closes the document that was written to `body` since the last call. Returns a batch when that one is full: all
     /// before this document if it no longer fits, else all.
-    pub fn push(&mut self, parcel: &Arc<Parcel>, record: u32, pipeline: Option<&str>, now: Instant) -> Option<Batch> {
+    pub fn push(&mut self, parcel: &Arc<Parcel>, record: u32, made: Made<'_>, now: Instant) -> Option<Batch> {
         let start = self.items.last().map_or(0, |item| item.end);
         let full = if self.body.len() > self.bytes_max() && !self.items.is_empty() {
             let last = self.body.split_off(start);
@@ -155,7 +183,10 @@ impl Filling {
             None
         };
         let origin = self.origin(parcel, record, now);
-        let pipeline = self.pipeline(pipeline.unwrap_or_default());
+        let pipeline = self.pipeline(made.pipeline.unwrap_or_default());
+        if let Some(processor) = made.failed {
+            self.failed.push((self.items.len() as u32, processor));
+        }
         self.items.push(Item { origin, end: self.body.len(), pipeline });
         full.or_else(|| if self.is_full() { self.take() } else { None })
     }
@@ -181,6 +212,7 @@ impl Filling {
             items: std::mem::replace(&mut self.items, items),
             parcels: std::mem::take(&mut self.parcels),
             pipelines,
+            failed: std::mem::take(&mut self.failed),
             dead: std::mem::take(&mut self.dead),
         })
     }
@@ -247,7 +279,7 @@ mod tests {
         let mut batches = Vec::new();
         for (record, &size) in sizes.iter().enumerate() {
             filling.body().extend(std::iter::repeat_n(b'a' + record as u8, size));
-            batches.extend(filling.push(&parcel, record as u32, Some("p"), now));
+            batches.extend(filling.push(&parcel, record as u32, Made { pipeline: Some("p"), failed: None }, now));
         }
         batches.extend(filling.take());
         let got: Vec<Vec<usize>> = batches
@@ -278,7 +310,7 @@ mod tests {
         let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
         assert_eq!(filling.due_in(now), None);
         filling.body().push(b'x');
-        assert!(filling.push(&parcel, 0, None, now).is_none());
+        assert!(filling.push(&parcel, 0, Made::default(), now).is_none());
         assert_eq!(filling.due_in(now + Duration::from_millis(400)), Some(Duration::from_millis(600)));
         assert_eq!(filling.due_in(now + Duration::from_secs(9)), Some(Duration::ZERO));
     }
@@ -295,7 +327,7 @@ mod tests {
                 loop {
                     documents += 1;
                     filling.body().extend_from_slice(&[b'x'; 100]);
-                    match filling.push(&parcel, 0, None, now) {
+                    match filling.push(&parcel, 0, Made::default(), now) {
                         Some(batch) => return batch.body.len(),
                         None => assert!(documents < 1000, "the limit is 640 documents"),
                     }
@@ -305,7 +337,7 @@ mod tests {
         assert_eq!(sizes, [1000, 2000, 4000, 7900, 15_800, 31_500, 63_000, 63_000]);
         let (mut filling, second) = (Filling::new(BatchConfig::default(), Pool::new(0)), Duration::from_secs(1));
         filling.body().push(b'x');
-        assert!(filling.push(&parcel, 0, None, now).is_none());
+        assert!(filling.push(&parcel, 0, Made::default(), now).is_none());
         assert_eq!(filling.due_in(now), Some(second / 64));
     }
 
@@ -317,7 +349,7 @@ mod tests {
             (Filling::new(BatchConfig::default(), Pool::new(64 << 20)), service::clock::monotonic());
         let mut next = || {
             filling.body().extend_from_slice(b"document");
-            assert!(filling.push(&parcel, 0, None, now).is_none());
+            assert!(filling.push(&parcel, 0, Made::default(), now).is_none());
             filling.take().expect("a document was pushed").body
         };
         let (first, second) = (next(), next());
@@ -335,7 +367,7 @@ mod tests {
         let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
         for (record, text) in ["aa", "bbb", "c"].iter().enumerate() {
             filling.body().extend_from_slice(text.as_bytes());
-            assert!(filling.push(&parcel, record as u32, None, now).is_none());
+            assert!(filling.push(&parcel, record as u32, Made::default(), now).is_none());
         }
         let batch = filling.take().expect("three documents were pushed");
         assert_eq!(batch.body_of(&[0, 2]).as_ref(), b"aac");

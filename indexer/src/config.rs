@@ -118,15 +118,33 @@ pub struct ElasticsearchConfig {
     /// How to authenticate. Default `none`.
     #[serde(default)]
     pub auth: Auth,
-    /// Bulk requests in flight at once. Default 2.
-    #[serde(default = "concurrency")]
-    pub concurrency: usize,
+    /// Whom to trust with https.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// Bulk requests in flight at once: a number, or limits between which it adapts. Default 1 to 8.
+    #[serde(default)]
+    pub concurrency: Concurrency,
     /// Limits of one bulk request.
     #[serde(default)]
     pub batch: BatchConfig,
     /// Longest wait for the answer to one request. Default `60s`.
     #[serde(default = "timeout", with = "service::load::duration")]
     pub timeout: Duration,
+}
+
+/// Bulk requests in flight at once. YAML: `concurrency`, a number or `{min, max}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// However slow the cluster is.
+    pub min: usize,
+    /// However fast it is.
+    pub max: usize,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { min: 1, max: 8 }
+    }
 }
 
 /// What names a document.
@@ -170,6 +188,14 @@ pub enum Auth {
     ApiKey(Secret),
 }
 
+/// YAML: `tls`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// A PEM file of certificates that are trusted beside the public ones: of the CA that signed the nodes' own.
+    pub ca: Option<PathBuf>,
+}
+
 /// Limits of one bulk request. YAML: `batch`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -189,20 +215,67 @@ impl Default for BatchConfig {
     }
 }
 
-/// YAML: `dead_letter`.
+/// YAML: `dead_letter`: `topic`, or instead of it `index` or `file`; and `breaker`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "DeadLetterFields")]
 pub struct DeadLetterConfig {
-    /// The topic; it must exist. Default `logs-dead`.
-    pub topic: String,
+    /// Where they go. Default: the topic `logs-dead`.
+    pub to: DeadLetterTo,
     /// Stop with an alarm instead of emptying a topic into dead letters when more than half of three batches fail for good.
     /// Default `true`.
     pub breaker: bool,
 }
 
+/// Where dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterTo {
+    /// A Kafka topic, which must exist: the original bytes, with the cause in headers.
+    Topic(String),
+    /// An index of the same cluster.
+    Index(String),
+    /// A file of JSON lines.
+    File(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeadLetterFields {
+    topic: Option<String>,
+    index: Option<String>,
+    file: Option<PathBuf>,
+    breaker: Option<bool>,
+}
+
+impl TryFrom<DeadLetterFields> for DeadLetterConfig {
+    type Error = String;
+
+    fn try_from(fields: DeadLetterFields) -> Result<Self, String> {
+        let DeadLetterFields { topic, index, file, breaker } = fields;
+        let to = match (topic, index, file) {
+            (None, None, None) => Self::default().to,
+            (Some(topic), None, None) => DeadLetterTo::Topic(topic),
+            (_, Some(index), None) if crate::index_name::is_index_name(&index) => DeadLetterTo::Index(index),
+            (_, Some(index), None) => return Err(format!("index: `{index}` can be no index's name")),
+            (_, None, Some(file)) => DeadLetterTo::File(file),
+            (_, Some(_), Some(_)) => return Err("dead_letter takes one of index and file".to_owned()),
+        };
+        Ok(Self { to, breaker: breaker.unwrap_or(true) })
+    }
+}
+
 impl Default for DeadLetterConfig {
     fn default() -> Self {
-        Self { topic: "logs-dead".to_owned(), breaker: true }
+        Self { to: DeadLetterTo::Topic("logs-dead".to_owned()), breaker: true }
+    }
+}
+
+impl DeadLetterConfig {
+    /// The topic, if that is where they go.
+    pub fn topic(&self) -> Option<&str> {
+        match &self.to {
+            DeadLetterTo::Topic(topic) => Some(topic),
+            DeadLetterTo::Index(_) | DeadLetterTo::File(_) => None,
+        }
     }
 }
 
@@ -238,9 +311,6 @@ fn max_poll_interval() -> Duration {
 fn index() -> String {
     "logs-{event.dataset}-default".to_owned()
 }
-fn concurrency() -> usize {
-    2
-}
 fn timeout() -> Duration {
     Duration::from_secs(60)
 }
@@ -257,13 +327,14 @@ impl IndexerConfig {
         empty("kafka.brokers", &self.kafka.brokers)?;
         empty("kafka.topics", &self.kafka.topics)?;
         empty("elasticsearch.hosts", &self.elasticsearch.hosts)?;
-        if let Some(topic) = self.kafka.topics.iter().find(|topic| **topic == self.dead_letter.topic) {
+        if let Some(topic) = self.kafka.topics.iter().find(|topic| Some(topic.as_str()) == self.dead_letter.topic()) {
             return Err(format!(
                 "dead_letter.topic `{topic}` is also in kafka.topics: dead letters would be read again"
             ));
         }
-        if self.elasticsearch.concurrency == 0 || self.elasticsearch.concurrency > 64 {
-            return Err(format!("elasticsearch.concurrency is {}: it must be 1 to 64", self.elasticsearch.concurrency));
+        let Concurrency { min, max } = self.elasticsearch.concurrency;
+        if min == 0 || max > 64 || min > max {
+            return Err(format!("elasticsearch.concurrency is {min} to {max}: both must be 1 to 64, min at most max"));
         }
         let batch = &self.elasticsearch.batch;
         if batch.events_max == 0 || batch.bytes_max.0 < 1024 || batch.bytes_max.0 > 100 << 20 {
@@ -279,6 +350,40 @@ impl IndexerConfig {
             return Err("kafka.max_poll_interval is below kafka.session_timeout: librdkafka refuses that".to_owned());
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Concurrency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ConcurrencyVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConcurrencyFields {
+    min: Option<usize>,
+    max: Option<usize>,
+}
+
+struct ConcurrencyVisitor;
+
+impl<'de> Visitor<'de> for ConcurrencyVisitor {
+    type Value = Concurrency;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or {min, max}")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Concurrency, E> {
+        let number = usize::try_from(number).map_err(E::custom)?;
+        Ok(Concurrency { min: number, max: number })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Concurrency, A::Error> {
+        let fields = ConcurrencyFields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let Concurrency { min, max } = Concurrency::default();
+        Ok(Concurrency { min: fields.min.unwrap_or(min), max: fields.max.unwrap_or(max) })
     }
 }
 

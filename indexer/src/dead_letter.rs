@@ -1,130 +1,94 @@
-//! Records that can never be indexed → letters in a Kafka topic: the original bytes, with the cause in headers.
+//! Records that can never be indexed → letters: the original bytes, with the cause, in a Kafka topic, an index or a file.
 //!
-//! A letter counts as written when all in-sync replicas have it, and only then is its record settled.
+//! A letter counts as written when it is safe there (all in-sync replicas, the node's answer, the disk), and only then is
+//! its record settled.
+
+mod file;
+mod index;
+mod topic;
+
+pub use file::DeadLetterFile;
+pub use index::DeadLetterIndex;
+pub use topic::DeadLetterTopic;
 
 use crate::batch::Origin;
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, Taken};
 use crate::settle::Cause;
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::Delivery;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
-
-/// Longest letter librdkafka takes; the broker's own limit decides. A record is never larger than what a broker gave us.
-const MESSAGE_BYTES_MAX: &str = "104857600";
-/// Bytes of letters that may wait in librdkafka.
-const QUEUE_KBYTES: &str = "32768";
 
 /// A record that can never be indexed, and why.
 #[derive(Debug)]
 pub struct Letter<'b> {
     /// Where the record is.
     pub parcel: &'b Parcel,
-    /// Which of the parcel's records.
-    pub record: u32,
-    /// The same in the words of its batch.
+    /// Which of the parcel's records, in the words of its batch.
     pub origin: Origin,
     /// Why.
     pub cause: Cause,
     /// The pipeline that made the document; empty if none.
     pub pipeline: &'b str,
+    /// The processor that failed on the way, which the index may have taken offence at; mostly empty.
+    pub processor: &'b str,
     /// The index it was meant for; empty if it became no document.
     pub index: String,
     /// Requests made for its batch.
     pub attempts: u32,
 }
 
+impl Letter<'_> {
+    /// Where the record stood.
+    pub fn record(&self) -> &Taken {
+        &self.parcel.records[self.origin.record as usize]
+    }
+
+    /// The record's bytes.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.parcel.value(self.origin.record)
+    }
+
+    /// As a document, for an index or a file. Bytes that are no text stand in `tailrace.value_base64`, whole.
+    fn document(&self, time_ms: i64) -> Value {
+        let (value, key) = (self.value().unwrap_or_default(), self.parcel.key(self.origin.record));
+        let time = jiff::Timestamp::from_millisecond(time_ms).unwrap_or_default();
+        let mut document = json!({
+            "@timestamp": format!("{time:.3}"),
+            "message": self.cause.reason,
+            "error": {"message": self.cause.reason, "type": self.cause.kind, "code": self.cause.status.to_string()},
+            "event": {"original": String::from_utf8_lossy(value)},
+            "tailrace": {
+                "pipeline": self.pipeline,
+                "processor": self.processor,
+                "index": self.index,
+                "topic": &*self.parcel.topic,
+                "partition": self.parcel.partition,
+                "offset": self.record().offset,
+                "timestamp": self.record().timestamp_ms,
+                "attempts": self.attempts,
+                "key": key.map(String::from_utf8_lossy),
+            },
+        });
+        if std::str::from_utf8(value).is_err() {
+            document["tailrace"]["value_base64"] = STANDARD.encode(value).into();
+        }
+        document
+    }
+}
+
 /// Position of a letter that was not written, and the reason.
 pub type Unwritten = (usize, String);
+
+/// Letters on their way; those that could not be written, in order.
+pub type Writing<'l> = Pin<Box<dyn Future<Output = Vec<Unwritten>> + Send + 'l>>;
 
 /// Where dead letters go.
 pub trait DeadLetters: Send + Sync {
     /// Writes `letters` durably. Returns those that could not be written, in order.
-    fn write<'l>(&'l self, letters: &'l [Letter<'l>]) -> Pin<Box<dyn Future<Output = Vec<Unwritten>> + Send + 'l>>;
+    fn write<'l>(&'l self, letters: &'l [Letter<'l>]) -> Writing<'l>;
 }
 
-/// A Kafka topic of dead letters.
-pub struct DeadLetterTopic {
-    producer: FutureProducer,
-    topic: String,
-}
-
-impl DeadLetterTopic {
-    /// A producer for `topic`. `base` holds brokers, security and what the user passes to librdkafka.
-    pub fn new(base: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
-        let mut config = base.clone();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", "0") // The record is settled by the report alone: no letter may expire.
-            .set("message.max.bytes", MESSAGE_BYTES_MAX)
-            .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
-            .set("compression.type", "lz4")
-            .set("linger.ms", "5")
-            .set("allow.auto.create.topics", "false");
-        Ok(Self { producer: config.create()?, topic: topic.to_owned() })
-    }
-
-    /// Waits for letters on their way; what is left after `limit` is read again after the next start.
-    pub fn close(&self, limit: Duration) {
-        if let Err(error) = self.producer.flush(limit) {
-            tracing::warn!(%error, "dead letters were still on their way");
-        }
-    }
-}
-
-impl DeadLetters for DeadLetterTopic {
-    fn write<'l>(&'l self, letters: &'l [Letter<'l>]) -> Pin<Box<dyn Future<Output = Vec<Unwritten>> + Send + 'l>> {
-        Box::pin(async move {
-            let time_ms = service::clock::wall_ms();
-            let mut sent = Vec::with_capacity(letters.len());
-            for (at, letter) in letters.iter().enumerate() {
-                let headers = headers(letter, time_ms);
-                let value = letter.parcel.value(letter.record);
-                let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
-                record.key = letter.parcel.key(letter.record);
-                record.payload = value;
-                // Waits only while librdkafka's queue is full.
-                sent.push((at, self.producer.send_result(record)));
-            }
-            let mut unwritten = Vec::new();
-            for (at, result) in sent {
-                let problem = match result {
-                    Ok(report) => match report.await {
-                        Ok(Ok(Delivery { .. })) => continue,
-                        Ok(Err((error, _))) => error.to_string(),
-                        Err(_) => "the producer was closed".to_owned(),
-                    },
-                    Err((error, _)) => error.to_string(),
-                };
-                unwritten.push((at, format!("topic {}: {problem}", self.topic)));
-            }
-            unwritten
-        })
-    }
-}
-
-/// What `tailrace dlq` groups and replays by.
-fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
-    let record = &letter.parcel.records[letter.record as usize];
-    let time = jiff::Timestamp::from_millisecond(time_ms).unwrap_or_default();
-    [
-        ("tailrace-cause", letter.cause.reason.clone()),
-        ("tailrace-kind", letter.cause.kind.clone()),
-        ("tailrace-status", letter.cause.status.to_string()),
-        ("tailrace-pipeline", letter.pipeline.to_owned()),
-        ("tailrace-index", letter.index.clone()),
-        ("tailrace-topic", letter.parcel.topic.to_string()),
-        ("tailrace-partition", letter.parcel.partition.to_string()),
-        ("tailrace-offset", record.offset.to_string()),
-        ("tailrace-attempts", letter.attempts.to_string()),
-        ("tailrace-time", format!("{time:.3}")),
-    ]
-    .iter()
-    .fold(OwnedHeaders::new_with_capacity(10), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
-    })
-}
+#[cfg(test)]
+mod tests;

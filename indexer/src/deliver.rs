@@ -4,12 +4,17 @@
 //! what is too large or malformed is halved until the culprit stands alone. A batch is never given up: while the node is
 //! down the batches in flight wait here, the stages before fill up, and the consumer pauses.
 
-use crate::batch::{Batch, Origin};
+mod job;
+
+use crate::batch::Batch;
 use crate::breaker::Breaker;
 use crate::bulk::Cluster;
+use crate::ceiling::Ceiling;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::metrics::Metrics;
+use crate::pace::{Pace, Sign};
 use crate::settle::{Cause, Fate, Verdict, settle};
+use job::{Dying, Job};
 use service::backoff::Backoff;
 use service::failpoint;
 use service::health::Health;
@@ -17,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// Shortest and longest wait before a resend (R9).
@@ -29,7 +35,11 @@ const PART: &str = "elasticsearch";
 /// What all deliveries share.
 pub struct Delivery {
     /// Where documents go.
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
+    /// How many requests go there at once.
+    pub pace: Pace,
+    /// How large they may be.
+    pub ceiling: Mutex<Ceiling>,
     /// Where documents go that can never be indexed.
     pub dead_letters: Box<dyn DeadLetters>,
     /// Judges whether too many do; `None`: switched off.
@@ -59,13 +69,13 @@ impl Default for Waits {
     }
 }
 
-/// Stage: delivers batches, `concurrency` at once, until `input` closes and all are done.
+/// Stage: delivers batches, `batches_max` at once, until `input` closes and all are done.
 ///
-/// Errors: the search node is of a version we do not speak.
-pub async fn run(delivery: Arc<Delivery>, concurrency: usize, mut input: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
+/// Errors: a search node is of a version we do not speak.
+pub async fn run(delivery: Arc<Delivery>, batches_max: usize, mut input: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
     delivery.wait_for_cluster().await?;
-    let (slots, mut tasks) = (Arc::new(Semaphore::new(concurrency)), JoinSet::new());
-    // The slot is taken before the batch, so that at most `concurrency` batches have left the channel.
+    let (slots, mut tasks) = (Arc::new(Semaphore::new(batches_max)), JoinSet::new());
+    // The slot is taken before the batch, so that at most `batches_max` batches have left the channel.
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let Some(batch) = input.recv().await else { break };
         let delivery = delivery.clone();
@@ -87,102 +97,111 @@ impl Delivery {
     /// Waits until a node answers, and checks that we speak its version.
     async fn wait_for_cluster(&self) -> anyhow::Result<()> {
         let mut wait = Backoff::new(self.waits.retry.0, self.waits.retry.1);
-        loop {
-            match self.cluster.version().await {
-                Ok(version) if version.is_supported() => {
-                    info!(distribution = version.distribution, version = version.number, "search node found");
-                    self.health.set(PART, None);
-                    return Ok(());
-                }
-                Ok(version) => anyhow::bail!(
-                    "{} {} is not supported: Elasticsearch 7.10 to 9 and OpenSearch 1 to 3 are",
-                    version.distribution,
-                    version.number
-                ),
-                Err(problem) => {
-                    warn!(problem, "the search node does not answer, trying on");
-                    self.health.set(PART, Some(problem));
-                    tokio::time::sleep(wait.next()).await;
-                }
-            }
+        while let Err(problem) = self.cluster.greet().await? {
+            self.health.set(PART, Some(problem));
+            tokio::time::sleep(wait.next()).await;
         }
+        self.health.set(PART, None);
+        Ok(())
     }
 
     /// Ends only when every document of `batch` has its end.
     pub async fn deliver(&self, batch: Batch) {
-        let dead = batch.dead.iter().map(|(origin, cause)| self.letter(&batch, *origin, cause, None, 0)).collect();
-        self.bury(&batch, dead).await;
-        let mut job = Job {
-            work: if batch.items.is_empty() { vec![] } else { vec![(0..batch.items.len() as u32).collect()] },
-            attempts: 0,
-            retry: Backoff::new(self.waits.retry.0, self.waits.retry.1),
-            alarm: Backoff::new(self.waits.alarm.0, self.waits.alarm.1),
-        };
-        while let Some(chosen) = job.work.pop() {
-            job.attempts += 1;
-            failpoint::hit("indexer-bulk-before-send");
-            let (url, answer) = self.cluster.bulk(batch.body_of(&chosen)).await;
-            failpoint::hit("indexer-bulk-after-answer");
-            match settle(&answer, chosen.len(), self.named) {
-                Verdict::Items(fates) => self.settle_items(&batch, chosen, fates, &mut job).await,
-                Verdict::Resend { cause, reason, after } => {
-                    warn!(url, documents = chosen.len(), reason, cause, "bulk request failed, sending it again");
-                    self.health.set(PART, Some(format!("{url}: {cause}")));
-                    self.metrics.retried.with_label_values(&[reason]).inc_by(chosen.len() as u64);
-                    job.work.push(chosen);
-                    let wait = job.retry.next();
-                    tokio::time::sleep(after.map_or(wait, |after| after.max(wait))).await;
-                }
-                Verdict::Halve(cause) | Verdict::Bisect(cause) => {
-                    if let [single] = chosen[..] {
-                        let item = batch.items[single as usize];
-                        let letter = self.letter(&batch, item.origin, &cause, Some(single), job.attempts);
-                        self.bury(&batch, vec![letter]).await;
-                    } else {
-                        warn!(url, documents = chosen.len(), cause = cause.reason, "bulk request refused, halving it");
-                        self.metrics.retried.with_label_values(&["halved"]).inc_by(chosen.len() as u64);
-                        let (first, second) = chosen.split_at(chosen.len() / 2);
-                        job.work.push(second.to_vec());
-                        job.work.push(first.to_vec());
-                    }
-                }
-                Verdict::Alarm(cause) => {
-                    error!(
-                        url,
-                        status = cause.status,
-                        cause = cause.reason,
-                        "the search node refuses us; nothing is dropped, mend it: trying on"
-                    );
-                    self.health.set(PART, Some(format!("{url} answers {}: {}", cause.status, cause.reason)));
-                    self.metrics.retried.with_label_values(&["alarm"]).inc_by(chosen.len() as u64);
-                    job.work.push(chosen);
-                    tokio::time::sleep(job.alarm.next()).await;
-                }
+        let mut job = Job::new(batch, self.waits);
+        while !job.is_done() {
+            while let Some(chosen) = job.work.pop() {
+                self.send(&mut job, chosen).await;
+            }
+            let wait = self.end_pass(&mut job).await;
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
         }
     }
 
-    async fn settle_items(&self, batch: &Batch, chosen: Vec<u32>, fates: Vec<Fate>, job: &mut Job) {
-        let sent = chosen.len();
+    /// One request, and what its answer means for the job.
+    async fn send(&self, job: &mut Job, chosen: Vec<u32>) {
+        let bytes = job.batch.bytes_of(&chosen);
+        if chosen.len() > 1 && self.ceiling(|ceiling| ceiling.bytes_max(Instant::now())).is_some_and(|max| bytes > max)
+        {
+            return job.halve(&chosen);
+        }
+        let place = self.pace.place().await;
+        job.attempts += 1;
+        failpoint::hit("indexer-bulk-before-send");
+        let started = Instant::now();
+        let (url, answer) = self.cluster.bulk(job.batch.body_of(&chosen)).await;
+        failpoint::hit("indexer-bulk-after-answer");
+        let verdict = settle(&answer, chosen.len(), self.named);
+        place.ended(sign(&verdict), bytes, started.elapsed());
+        match verdict {
+            Verdict::Items(fates) => {
+                self.ceiling(|ceiling| ceiling.passed(bytes));
+                self.settle_items(job, chosen, fates);
+            }
+            Verdict::Resend { cause, reason, after } => {
+                warn!(url, documents = chosen.len(), reason, cause, "bulk request failed, sending it again");
+                self.health.set(PART, Some(format!("{url}: {cause}")));
+                self.metrics.retried.with_label_values(&[reason]).inc_by(chosen.len() as u64);
+                job.again.extend(chosen);
+                let wait = job.retry.next();
+                tokio::time::sleep(after.map_or(wait, |after| after.max(wait))).await;
+                job.rested = true;
+            }
+            Verdict::Halve(cause) => {
+                self.ceiling(|ceiling| ceiling.refused(bytes, Instant::now()));
+                self.part(job, url, &chosen, cause);
+            }
+            Verdict::Bisect(cause) => self.part(job, url, &chosen, cause),
+            Verdict::Alarm(cause) => {
+                error!(
+                    url,
+                    status = cause.status,
+                    cause = cause.reason,
+                    "the search node refuses us; nothing is dropped, mend it: trying on"
+                );
+                self.health.set(PART, Some(format!("{url} answers {}: {}", cause.status, cause.reason)));
+                self.metrics.retried.with_label_values(&["alarm"]).inc_by(chosen.len() as u64);
+                job.again.extend(chosen);
+                tokio::time::sleep(job.alarm.next()).await;
+                job.rested = true;
+            }
+        }
+    }
+
+    fn ceiling<T>(&self, work: impl FnOnce(&mut Ceiling) -> T) -> T {
+        work(&mut self.ceiling.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request that was refused as a whole: halved until the culprit stands alone.
+    fn part(&self, job: &mut Job, url: &str, chosen: &[u32], cause: Cause) {
+        if let [single] = *chosen {
+            return job.doom(single, cause);
+        }
+        warn!(url, documents = chosen.len(), cause = cause.reason, "bulk request refused, halving it");
+        self.metrics.retried.with_label_values(&["halved"]).inc_by(chosen.len() as u64);
+        job.halve(chosen);
+    }
+
+    fn settle_items(&self, job: &mut Job, chosen: Vec<u32>, fates: Vec<Fate>) {
         let (mut indexed, mut duplicate, mut stored) = (0_u64, 0_u64, 0_u64);
-        let (mut again, mut dead): (Vec<u32>, Vec<(u32, Cause)>) = (Vec::new(), Vec::new());
-        let mut safe = Vec::with_capacity(sent);
+        let mut safe = Vec::with_capacity(chosen.len());
         for (at, fate) in chosen.into_iter().zip(fates) {
             match fate {
                 Fate::Done(failure_store) => {
                     indexed += 1;
                     stored += u64::from(failure_store);
-                    safe.push(batch.items[at as usize].origin);
+                    safe.push(job.batch.items[at as usize].origin);
                 }
                 Fate::Duplicate => {
                     duplicate += 1;
-                    safe.push(batch.items[at as usize].origin);
+                    safe.push(job.batch.items[at as usize].origin);
                 }
                 Fate::Retry(reason) => {
                     self.metrics.retried.with_label_values(&[reason]).inc();
-                    again.push(at);
+                    job.again.push(at);
                 }
-                Fate::Dead(cause) => dead.push((at, *cause)),
+                Fate::Dead(cause) => job.doom(at, *cause),
             }
         }
         self.metrics.indexed.inc_by(indexed);
@@ -191,42 +210,34 @@ impl Delivery {
             warn!(documents = stored, "documents went into a failure store: look at its error field");
             self.metrics.failure_stored.inc_by(stored);
         }
-        let progress = !safe.is_empty();
-        batch.done(safe.into_iter());
-        if progress {
-            job.retry.reset();
-            job.alarm.reset();
-        }
-        let busy = !again.is_empty();
-        let held = self.hold(sent, &dead);
-        if held {
-            again.extend(dead.drain(..).map(|(at, _)| at));
-            again.sort_unstable();
-        } else {
-            self.health.set(PART, busy.then(|| "some documents are refused for now".to_owned()));
-            let letters = dead
-                .into_iter()
-                .map(|(at, cause)| self.letter(batch, batch.items[at as usize].origin, &cause, Some(at), job.attempts))
-                .collect();
-            self.bury(batch, letters).await;
-        }
-        if !again.is_empty() {
-            job.work.push(again);
-            tokio::time::sleep(if held { job.alarm.next() } else { job.retry.next() }).await;
-        }
+        job.settled(safe.into_iter());
     }
 
-    /// Asks the breaker whether the `dead` of `sent` documents are to be held back.
-    fn hold(&self, sent: usize, dead: &[(u32, Cause)]) -> bool {
-        let Some(breaker) = &self.breaker else { return false };
+    /// All of the job was sent once: buries what failed for good, or holds it, and makes ready what is to be sent again.
+    /// Returns how long to wait before that.
+    async fn end_pass(&self, job: &mut Job) -> Duration {
+        let busy = !job.again.is_empty();
+        let held = self.hold(job.decided(), &job.dead);
+        if !held {
+            self.health.set(PART, busy.then(|| "documents are refused for now".to_owned()));
+            let dead = std::mem::take(&mut job.dead);
+            let letters = dead.into_iter().map(|dying| letter(&job.batch, dying)).collect();
+            self.bury(&job.batch, letters).await;
+        }
+        job.next_pass(held)
+    }
+
+    /// Asks the breaker whether the `dead` of `decided` documents are to be held back.
+    fn hold(&self, decided: usize, dead: &[Dying]) -> bool {
+        let Some(breaker) = self.breaker.as_ref().filter(|_| decided > 0) else { return false };
         let mut breaker = breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let was_open = breaker.is_open();
-        let held = breaker.judge(sent, dead.len());
+        let held = breaker.judge(decided, dead.len());
         self.metrics.breaker_open.set(i64::from(breaker.is_open()));
         if held {
-            let cause = dead.first().map_or("", |(_, cause)| cause.reason.as_str());
+            let cause = dead.first().map_or("", |dying| dying.cause.reason.as_str());
             error!(
-                sent,
+                decided,
                 failed = dead.len(),
                 cause,
                 "most documents fail for good: holding them instead of writing dead letters"
@@ -234,25 +245,11 @@ impl Delivery {
             self.metrics.retried.with_label_values(&["breaker"]).inc_by(dead.len() as u64);
             let remedy = "mend the mapping or the pipeline, or set dead_letter.breaker: false";
             self.health
-                .set(PART, Some(format!("{} of {sent} documents fail for good ({cause}): {remedy}", dead.len())));
+                .set(PART, Some(format!("{} of {decided} documents fail for good ({cause}): {remedy}", dead.len())));
         } else if was_open && !breaker.is_open() {
             info!("documents pass again, the breaker is closed");
         }
         held
-    }
-
-    fn letter<'b>(
-        &self,
-        batch: &'b Batch,
-        origin: Origin,
-        cause: &Cause,
-        item: Option<u32>,
-        attempts: u32,
-    ) -> Letter<'b> {
-        let parcel = batch.parcel(origin);
-        let pipeline = item.map_or("", |at| batch.pipelines[batch.items[at as usize].pipeline as usize].as_str());
-        let index = item.map(|at| index_of(&batch.document(at))).unwrap_or_default();
-        Letter { parcel, record: origin.record, origin, cause: cause.clone(), pipeline, index, attempts }
     }
 
     /// Writes dead letters and settles their records once the broker has them. Ends only when it has.
@@ -282,13 +279,25 @@ impl Delivery {
     }
 }
 
-/// One batch's way through its attempts.
-struct Job {
-    /// What is still to be sent, last first.
-    work: Vec<Vec<u32>>,
-    attempts: u32,
-    retry: Backoff,
-    alarm: Backoff,
+/// What an answer says about the load of the cluster.
+fn sign(verdict: &Verdict) -> Sign {
+    let is_load = |reason: &str| matches!(reason, "busy" | "server_error" | "no_answer");
+    match verdict {
+        Verdict::Items(fates) if fates.iter().any(|fate| matches!(fate, Fate::Retry(reason) if is_load(reason))) => {
+            Sign::Busy
+        }
+        Verdict::Items(_) => Sign::Taken,
+        Verdict::Resend { reason, .. } if is_load(reason) => Sign::Busy,
+        Verdict::Resend { .. } | Verdict::Halve(_) | Verdict::Bisect(_) | Verdict::Alarm(_) => Sign::Neither,
+    }
+}
+
+fn letter(batch: &Batch, dying: Dying) -> Letter<'_> {
+    let Dying { origin, item, cause, attempts } = dying;
+    let pipeline = item.map_or("", |at| batch.pipelines[batch.items[at as usize].pipeline as usize].as_str());
+    let processor = item.map_or("", |at| batch.processor(at));
+    let index = item.map(|at| index_of(&batch.document(at))).unwrap_or_default();
+    Letter { parcel: batch.parcel(origin), origin, cause, pipeline, processor, index, attempts }
 }
 
 /// The index named in a document's action line, which is our own writing.

@@ -120,8 +120,8 @@ fn check_topics(
         std::thread::sleep(pause_for(health, problem));
     };
     let brokers = config.kafka.brokers.join(",");
-    let inputs = config.kafka.topics.iter().map(|topic| (topic, "kafka.topics"));
-    for (topic, key) in inputs.chain([(&config.dead_letter.topic, "dead_letter.topic")]) {
+    let inputs = config.kafka.topics.iter().map(|topic| (topic.as_str(), "kafka.topics"));
+    for (topic, key) in inputs.chain(config.dead_letter.topic().map(|topic| (topic, "dead_letter.topic"))) {
         while !stop.is_stopped() {
             match consumer.fetch_metadata(Some(topic), METADATA_WAIT) {
                 Ok(metadata) => {

@@ -12,31 +12,39 @@
 pub mod batch;
 pub mod breaker;
 pub mod bulk;
+pub mod ceiling;
 pub mod config;
 pub mod consume;
 pub mod dead_letter;
 pub mod decode;
 pub mod deliver;
+pub mod dlq;
 pub mod group;
 pub mod index_name;
 pub mod member;
 pub mod metrics;
+pub mod pace;
 pub mod parcel;
 pub mod partitions;
 pub mod pool;
 pub mod process;
 pub mod settle;
 
+#[cfg(test)]
+mod sim;
+
 pub use config::IndexerConfig;
 pub use consume::Ended;
 
 use anyhow::Context as _;
 use batch::{Batch, Filling};
-use config::BatchConfig;
+use config::{BatchConfig, DeadLetterTo};
 use consume::{Consume, Lane, Patience};
+use dead_letter::{DeadLetterFile, DeadLetterIndex, DeadLetterTopic, DeadLetters};
 use deliver::Delivery;
 use event::Budget;
 use metrics::Metrics;
+use pace::Pace;
 use parcel::Parcel;
 use partitions::Partitions;
 use pool::Pool;
@@ -88,9 +96,13 @@ pub async fn run(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Ended> 
     config.check().map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new(&shell.registry);
     let plan = Arc::new(plan(config, &metrics)?);
+    let pace = config.elasticsearch.concurrency;
+    let cluster = Arc::new(bulk::Cluster::new(&config.elasticsearch, metrics.clone())?);
     let delivery = Arc::new(Delivery {
-        cluster: bulk::Cluster::new(&config.elasticsearch, metrics.clone())?,
-        dead_letters: Box::new(dead_letter::DeadLetterTopic::new(&group::base(config)?, &config.dead_letter.topic)?),
+        dead_letters: dead_letters(config, &cluster)?,
+        cluster,
+        pace: Pace::new(pace.min, pace.max, &metrics),
+        ceiling: Mutex::default(),
         breaker: config.dead_letter.breaker.then(Mutex::default),
         named: config.elasticsearch.document_id != config::DocumentId::None,
         metrics: metrics.clone(),
@@ -106,7 +118,7 @@ pub async fn run(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Ended> 
 
     let (trigger, stop) = Stop::new();
     let consume = start_consumer(config, &shell, stop, Partitions::new(acks_tx, metrics.clone()), acks, lanes, metrics);
-    let mut delivering = tokio::spawn(deliver::run(delivery, config.elasticsearch.concurrency, batches_rx));
+    let mut delivering = tokio::spawn(deliver::run(delivery, pace.max, batches_rx));
     let ended = supervise(&shell, trigger, consume, &mut delivering).await;
     delivering.abort(); // After a clean end it has ended; else its batches are given up, and read again.
     tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await?;
@@ -137,6 +149,15 @@ async fn supervise(
     }
 }
 
+/// The place of dead letters that the configuration names.
+fn dead_letters(config: &IndexerConfig, cluster: &Arc<bulk::Cluster>) -> anyhow::Result<Box<dyn DeadLetters>> {
+    Ok(match &config.dead_letter.to {
+        DeadLetterTo::Topic(topic) => Box::new(DeadLetterTopic::new(&group::base(config)?, topic)?),
+        DeadLetterTo::Index(index) => Box::new(DeadLetterIndex::new(cluster.clone(), index)),
+        DeadLetterTo::File(path) => Box::new(DeadLetterFile::new(path)?),
+    })
+}
+
 fn plan(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Plan> {
     let output = &config.elasticsearch;
     Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())
@@ -164,7 +185,7 @@ fn start_workers(
 ) -> (Vec<Lane>, Vec<JoinHandle<()>>) {
     let limits = batch_limits(config);
     // Each worker fills one, or waits with one; one waits between; the others are with the search node.
-    let bodies = Pool::new((count + 1 + config.elasticsearch.concurrency) * batch::body_capacity(&limits));
+    let bodies = Pool::new((count + 1 + config.elasticsearch.concurrency.max) * batch::body_capacity(&limits));
     let start = |number: usize| {
         let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub bulk_seconds: Histogram,
     /// Bytes of bulk bodies before compression.
     pub bulk_bytes: IntCounter,
+    /// Bulk requests that may be under way at once, as adapted.
+    pub concurrency: IntGauge,
     /// Documents that went into a failure store instead of their data stream.
     pub failure_stored: IntCounter,
     /// Records that wait in their partition, by topic and partition.
@@ -81,6 +83,7 @@ impl Metrics {
             bulk_requests: counters("bulk_requests_total", "bulk requests", "status"),
             bulk_seconds: registry.histogram("tailrace_indexer_bulk_seconds", seconds, LATENCY_BUCKETS.to_vec()),
             bulk_bytes: counter("bulk_bytes_total", "bytes of bulk bodies before compression"),
+            concurrency: gauge("concurrency", "bulk requests that may be under way at once, as adapted"),
             failure_stored: counter("failure_stored_total", "documents that went into a failure store"),
             lag,
             pipeline_failures: counters("pipeline_failures_total", "records whose pipeline failed", "pipeline"),

@@ -3,7 +3,7 @@
 //! Runs on worker threads, each with a batch of its own; a record that no pipeline could parse is indexed all the same,
 //! with the reason in `error.message` and a tag.
 
-use crate::batch::{Batch, Filling};
+use crate::batch::{Batch, Filling, Made};
 use crate::config::{Decode, DocumentId, PipelinesConfig};
 use crate::decode::{Decoded, Times, decode};
 use crate::index_name::{Template, is_index_name};
@@ -18,6 +18,7 @@ use event::{Event, FieldPath, Object, Value, foreign_id};
 use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -80,13 +81,31 @@ impl Plan {
         })
     }
 
+    /// Loads `edited` in the place of the pipeline of its name, which is returned, and the others of `dir` anew.
+    pub(crate) fn replace(&mut self, dir: Option<&Path>, edited: &Path) -> anyhow::Result<String> {
+        let mut library = Library::new();
+        let name = library.load_file(edited)?;
+        let is_pipeline = |path: &Path| {
+            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+            [".yml", ".yaml", ".json"].iter().any(|ending| file.ends_with(ending)) && !file.contains(".tests.")
+        };
+        for entry in dir.map(std::fs::read_dir).transpose()?.into_iter().flatten() {
+            let path = entry?.path();
+            if is_pipeline(&path) && path.file_stem().is_some_and(|stem| stem.to_string_lossy() != name) {
+                library.load_file(&path)?;
+            }
+        }
+        self.library = library;
+        Ok(name)
+    }
+
     /// How many pipelines there are.
     pub fn pipelines(&self) -> usize {
         self.library.names().count()
     }
 
     /// Pipeline of a record of `topic` that asks for none.
-    fn route(&self, topic: &str) -> Option<&str> {
+    pub(crate) fn route(&self, topic: &str) -> Option<&str> {
         self.routes.get(topic).or(self.default.as_ref()).map(String::as_str)
     }
 }
@@ -117,9 +136,10 @@ pub fn run(plan: &Plan, filling: Filling, input: &Receiver<Parcel>, output: &Sen
     }
 }
 
-struct Worker<'p> {
+/// One worker's state.
+pub(crate) struct Worker<'p> {
     plan: &'p Plan,
-    filling: Filling,
+    pub(crate) filling: Filling,
     index: CompactString,
     times: Times,
     /// The pipeline of the record before, which is mostly this one's too.
@@ -127,7 +147,7 @@ struct Worker<'p> {
 }
 
 impl<'p> Worker<'p> {
-    fn new(plan: &'p Plan, filling: Filling) -> Self {
+    pub(crate) fn new(plan: &'p Plan, filling: Filling) -> Self {
         Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None }
     }
 
@@ -156,7 +176,8 @@ impl<'p> Worker<'p> {
         if self.filling.due_in(monotonic()).is_some_and(|wait| wait.is_zero()) { self.hand_on(output) } else { true }
     }
 
-    fn record(
+    /// Makes a document of one record, or its other end. Returns a batch when one is full.
+    pub(crate) fn record(
         &mut self,
         parcel: &Arc<Parcel>,
         record: u32,
@@ -183,10 +204,11 @@ impl<'p> Worker<'p> {
         }
         let asked = decoded.event.metadata.pipeline.take();
         let name = asked.as_deref().or(route);
+        let mut failed = None;
         if let Some(name) = name {
             match self.pipeline(name) {
                 Some(pipeline) => {
-                    if plan.transform(pipeline, &mut decoded.event, now_ms) == Outcome::Dropped {
+                    if plan.transform(pipeline, &mut decoded.event, now_ms, &mut failed) == Outcome::Dropped {
                         plan.metrics.dropped.with_label_values(&[name]).inc();
                         parcel.done(1);
                         return None;
@@ -203,7 +225,7 @@ impl<'p> Worker<'p> {
             }
         }
         self.write(decoded, parcel, record);
-        self.filling.push(parcel, record, name, now)
+        self.filling.push(parcel, record, Made { pipeline: name, failed }, now)
     }
 
     /// Writes the action line and the document.
@@ -258,8 +280,9 @@ impl<'p> Worker<'p> {
 }
 
 impl Plan {
-    /// Runs `pipeline`; a failure that nothing handled is noted in the document, which goes on.
-    fn transform(&self, pipeline: &Pipeline, event: &mut Event, now_ms: i64) -> Outcome {
+    /// Runs `pipeline`; a failure that nothing handled is noted in the document, which goes on. `failed` then gets the name
+    /// of the processor.
+    fn transform(&self, pipeline: &Pipeline, event: &mut Event, now_ms: i64, failed: &mut Option<String>) -> Outcome {
         // A processor that panics must cost its record's parsing, not the partition: it would stop at that record for ever.
         let run = std::panic::AssertUnwindSafe(|| pipeline.run(&self.library, event, now_ms));
         match std::panic::catch_unwind(run) {
@@ -273,10 +296,9 @@ impl Plan {
                 self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
                 let at = failure.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
                 let reason = &failure.reason;
-                self.mark(
-                    event,
-                    &format!("pipeline {}, processor {}{at}: {reason}", failure.pipeline, failure.processor),
-                );
+                let processor = format!("{}{at}", failure.processor);
+                self.mark(event, &format!("pipeline {}, processor {processor}: {reason}", failure.pipeline));
+                *failed = Some(processor);
                 Outcome::Document
             }
         }
@@ -313,4 +335,4 @@ fn add_tag(source: &mut Object, tag: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

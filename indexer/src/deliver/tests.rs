@@ -3,13 +3,11 @@
 use super::*;
 use crate::batch::Filling;
 use crate::config::{BatchConfig, ElasticsearchConfig};
-use crate::dead_letter::Unwritten;
+use crate::dead_letter::Writing;
 use crate::parcel::tests::parcel;
 use event::Entry;
 use service::metrics::Registry;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -175,7 +173,7 @@ struct Kept {
 }
 
 impl DeadLetters for Kept {
-    fn write<'l>(&'l self, letters: &'l [Letter<'l>]) -> Pin<Box<dyn Future<Output = Vec<Unwritten>> + Send + 'l>> {
+    fn write<'l>(&'l self, letters: &'l [Letter<'l>]) -> Writing<'l> {
         let mut fail = self.fail.lock().expect("no test panics with it");
         let mut kept = self.letters.lock().expect("no test panics with it");
         let mut unwritten = Vec::new();
@@ -185,7 +183,7 @@ impl DeadLetters for Kept {
                 unwritten.push((at, "broker away".to_owned()));
                 continue;
             }
-            let offset = letter.parcel.records[letter.record as usize].offset;
+            let offset = letter.record().offset;
             kept.push((offset, letter.index.clone(), letter.cause.status));
         }
         Box::pin(std::future::ready(unwritten))
@@ -207,7 +205,9 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
     let letters = kept.letters.clone();
     let waits = (Duration::from_millis(1), Duration::from_millis(5));
     let delivery = Delivery {
-        cluster: Cluster::new(&config, metrics.clone()).expect("a valid host"),
+        cluster: Arc::new(Cluster::new(&config, metrics.clone()).expect("a valid host")),
+        pace: Pace::new(1, 2, &metrics),
+        ceiling: Mutex::default(),
         dead_letters: Box::new(kept),
         breaker: Some(Mutex::default()),
         named: true,
@@ -227,7 +227,7 @@ fn batch(count: usize, metrics: &Metrics) -> (Batch, UnboundedReceiver<Entry>) {
     for record in 0..count {
         let line = format!("{{\"create\":{{\"_index\":\"logs\",\"_id\":\"d{record}\"}}}}\n{{\"n\":{record}}}\n");
         filling.body().extend_from_slice(line.as_bytes());
-        assert!(filling.push(&parcel, record as u32, None, now).is_none());
+        assert!(filling.push(&parcel, record as u32, crate::batch::Made::default(), now).is_none());
     }
     (filling.take().expect("documents were pushed"), rx)
 }
@@ -324,8 +324,8 @@ fn wrong_credentials_or_address_drop_nothing() {
 #[test]
 fn a_request_that_is_too_large_is_halved() {
     let limit = Reply::Limit(120); // Two documents.
-    let requests = check(8, vec![limit; 20], &[], 7);
-    assert_eq!(requests.iter().map(Vec::len).collect::<Vec<_>>(), [8, 4, 2, 2, 4, 2, 2]);
+    let requests = check(8, vec![limit; 20], &[], 6); // The second half is not tried whole: the limit is learned.
+    assert_eq!(requests.iter().map(Vec::len).collect::<Vec<_>>(), [8, 4, 2, 2, 2, 2]);
     check(1, vec![Reply::Limit(10); 4], &[0], 1); // A single document that is too large is dead.
 }
 
@@ -359,6 +359,54 @@ fn three_batches_that_fail_for_good_are_held_and_not_poured_out() {
         let (consumed, ends) = metrics.equation();
         assert_eq!((consumed, ends), (300, 300));
     });
+}
+
+/// Delivers three batches of 100 documents that all fail for good: two of them may be poured out, the third is held.
+#[track_caller]
+fn check_held(script: Vec<Reply>, make: impl Fn(&Metrics) -> (Batch, UnboundedReceiver<Entry>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let node = Node::start(script).await;
+        let Setup { delivery, letters, metrics } = setup(&node.url, 0);
+        for _ in 0..2 {
+            let (batch, _rx) = make(&metrics);
+            delivery.deliver(batch).await;
+        }
+        let (batch, mut rx) = make(&metrics);
+        let opened = async {
+            while metrics.breaker_open.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = delivery.deliver(batch) => panic!("it is not held"),
+            opened = tokio::time::timeout(Duration::from_secs(60), opened) => opened.expect("the breaker opens"),
+        }
+        assert!(matches!(rx.try_recv(), Ok(Entry::Returned(_))));
+        assert_eq!(letters.lock().expect("no test panics").len(), 200);
+        assert_eq!((metrics.breaker_open.get(), metrics.in_flight.get()), (1, 0));
+        assert!(delivery.health.problems()[PART].contains("dead_letter.breaker"));
+    });
+}
+
+#[test]
+fn what_cannot_be_decoded_is_held_like_what_the_index_refuses() {
+    check_held(vec![], |metrics| {
+        let payloads: Vec<&[u8]> = vec![b"x"; 100];
+        let (parcel, rx) = parcel(&payloads, metrics);
+        let limits = BatchConfig::default();
+        let mut filling = Filling::new(limits, crate::pool::Pool::new(0));
+        for record in 0..100 {
+            let cause = Cause { status: 0, kind: "undecodable".to_owned(), reason: "no JSON".to_owned() };
+            assert!(filling.push_dead(&parcel, record, cause, service::clock::monotonic()).is_none());
+        }
+        (filling.take().expect("they were pushed"), rx)
+    });
+}
+
+#[test]
+fn a_proxy_that_takes_nothing_does_not_pour_a_topic_into_dead_letters() {
+    check_held(vec![Reply::Limit(10); 5000], |metrics| batch(100, metrics));
 }
 
 #[test]

@@ -16,7 +16,7 @@ const PIPELINES: &[(&str, &str)] = &[
     ("escapes", "processors:\n  - set: {field: _index, value: '../x'}\n"),
 ];
 
-fn plan(decode: Decode, document_id: DocumentId, metrics: &Metrics) -> Plan {
+pub(crate) fn plan(decode: Decode, document_id: DocumentId, metrics: &Metrics) -> Plan {
     let mut plan =
         Plan::new(&PipelinesConfig::default(), decode, "logs-{event.dataset}-default", document_id, metrics.clone())
             .expect("a valid plan");
