@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod check;
+mod dlq;
 mod overlap;
 mod simulate;
 mod state;
@@ -50,6 +51,8 @@ enum Command {
     Indexer(indexer::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Lists, shows, replays and removes dead letters
+    Dlq(dlq::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
     /// Shows what an agent remembers of its files, or makes it forget some
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Dlq(options) => dlq::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),
