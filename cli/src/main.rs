@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod check;
+mod dlq;
 mod grok;
 mod overlap;
 mod produce;
@@ -52,6 +53,8 @@ enum Command {
     Indexer(indexer::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Lists, shows, replays and removes dead letters
+    Dlq(dlq::Options),
     /// Tries a grok pattern on lines, and says why one does not match
     Grok(grok::Options),
     /// Produces lines of a file or of standard input to Kafka
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Dlq(options) => dlq::run(&options),
         Command::Grok(options) => grok::run(&options),
         Command::Produce(options) => produce::run(&options),
         Command::Simulate(options) => simulate::run(&options),

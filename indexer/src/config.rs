@@ -215,7 +215,7 @@ impl Default for BatchConfig {
     }
 }
 
-/// YAML: `dead_letter`: one of `topic`, `index` and `file`, and `breaker`.
+/// YAML: `dead_letter`: `topic`, or instead of it `index` or `file`; and `breaker`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "DeadLetterFields")]
 pub struct DeadLetterConfig {
@@ -254,10 +254,10 @@ impl TryFrom<DeadLetterFields> for DeadLetterConfig {
         let to = match (topic, index, file) {
             (None, None, None) => Self::default().to,
             (Some(topic), None, None) => DeadLetterTo::Topic(topic),
-            (None, Some(index), None) if crate::index_name::is_index_name(&index) => DeadLetterTo::Index(index),
-            (None, Some(index), None) => return Err(format!("index `{index}` can be no index's name")),
-            (None, None, Some(file)) => DeadLetterTo::File(file),
-            _ => return Err("dead_letter takes one of topic, index and file".to_owned()),
+            (_, Some(index), None) if crate::index_name::is_index_name(&index) => DeadLetterTo::Index(index),
+            (_, Some(index), None) => return Err(format!("index: `{index}` can be no index's name")),
+            (_, None, Some(file)) => DeadLetterTo::File(file),
+            (_, Some(_), Some(_)) => return Err("dead_letter takes one of index and file".to_owned()),
         };
         Ok(Self { to, breaker: breaker.unwrap_or(true) })
     }

@@ -81,9 +81,22 @@ impl Plan {
         })
     }
 
-    /// Loads `file` in place of the pipeline of its name, which is returned.
-    pub(crate) fn replace(&mut self, file: &Path) -> anyhow::Result<String> {
-        Ok(self.library.load_file(file)?)
+    /// Loads `edited` in the place of the pipeline of its name, which is returned, and the others of `dir` anew.
+    pub(crate) fn replace(&mut self, dir: Option<&Path>, edited: &Path) -> anyhow::Result<String> {
+        let mut library = Library::new();
+        let name = library.load_file(edited)?;
+        let is_pipeline = |path: &Path| {
+            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+            [".yml", ".yaml", ".json"].iter().any(|ending| file.ends_with(ending)) && !file.contains(".tests.")
+        };
+        for entry in dir.map(std::fs::read_dir).transpose()?.into_iter().flatten() {
+            let path = entry?.path();
+            if is_pipeline(&path) && path.file_stem().is_some_and(|stem| stem.to_string_lossy() != name) {
+                library.load_file(&path)?;
+            }
+        }
+        self.library = library;
+        Ok(name)
     }
 
     /// How many pipelines there are.

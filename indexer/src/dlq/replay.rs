@@ -64,7 +64,8 @@ impl Replay {
         config.check().map_err(anyhow::Error::msg)?;
         let metrics = Metrics::new(&Registry::default());
         let mut plan = crate::plan(config, &metrics)?;
-        let only = edited.map(|file| plan.replace(file)).transpose()?;
+        let dir = config.pipelines.dir.as_deref();
+        let only = edited.map(|file| plan.replace(dir, file)).transpose()?;
         Ok(Self { plan, only, config: config.clone(), metrics })
     }
 

@@ -174,14 +174,27 @@ async fn a_rehearsal_with_an_edited_pipeline_shows_the_document_and_sends_nothin
     let record = br#"{"@metadata":{"pipeline":"shop"},"n":"x"}"#;
     bury(&mock, &[(record, "a", "shop"), (record, "a", "other")]).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let pipelines = folder.path().join("pipelines");
+    std::fs::create_dir(&pipelines).expect("a folder");
+    // What stands there is another one, and what it calls is there, too.
+    std::fs::write(pipelines.join("shop.yml"), "processors: [{remove: {field: n}}]").expect("written");
+    std::fs::write(pipelines.join("other.yml"), "processors: [{set: {field: other, value: 'yes'}}]").expect("written");
+    std::fs::write(pipelines.join("shop.tests.yml"), "[]").expect("written");
     let edited = folder.path().join("shop.yml");
     std::fs::write(&edited, "processors: [{set: {field: event.dataset, value: shop}}]").expect("written");
-    let config = config(&mock, "");
+    let config = config(&mock, &format!("pipelines: {{dir: '{}'}}", pipelines.display()));
     let graves = all(&config);
     let replay = Replay::new(&config, Some(&edited)).expect("it compiles");
     assert!(replay.concerns(&graves[0]) && !replay.concerns(&graves[1]));
     let Rehearsed::Document { action, document, failed } = replay.rehearse(&graves[0]) else { panic!("a document") };
     assert_eq!((&action["create"]["_index"], &document["n"], failed), (&"logs-shop-default".into(), &"x".into(), None));
+    let as_it_is = Replay::new(&config, None).expect("they compile");
+    let Rehearsed::Document { document, .. } = as_it_is.rehearse(&graves[0]) else { panic!("a document") };
+    assert_eq!(document.get("n"), None);
+    let with_others =
+        replay.rehearse(&Grave { value: Some(br#"{"@metadata":{"pipeline":"other"}}"#.to_vec()), ..graves[1].clone() });
+    let Rehearsed::Document { document, .. } = with_others else { panic!("a document") };
+    assert_eq!(document["other"], "yes");
     std::fs::write(&edited, "processors: [{convert: {field: n, type: integer, tag: t1}}]").expect("written");
     let replay = Replay::new(&config, Some(&edited)).expect("it compiles");
     let Rehearsed::Document { failed, .. } = replay.rehearse(&graves[0]) else { panic!("a document") };
