@@ -48,8 +48,10 @@ pub struct Failure {
     pub cause: Option<Box<str>>,
     /// Type of the processor that failed.
     pub processor: &'static str,
+    /// True if it stands behind an `if` and has no handlers: the original then says `conditional` to those outside.
+    pub conditional: bool,
     /// Its tag.
-    pub tag: Option<String>,
+    pub tag: Option<Box<str>>,
     /// The pipeline it belongs to.
     pub pipeline: String,
 }

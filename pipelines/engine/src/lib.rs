@@ -5,10 +5,14 @@
 
 pub mod cases;
 mod date;
+mod digest;
 pub mod failure;
 pub mod grok;
+mod java_regex;
 mod library;
+mod mmdb;
 mod options;
+mod painless;
 mod pipeline;
 mod processors;
 mod registry;
@@ -18,7 +22,7 @@ mod yaml;
 
 pub use failure::{Failure, Problem};
 pub use library::{Library, LoadError};
-pub use pipeline::{Flow, Outcome, Pipeline, Run, Step};
+pub use pipeline::{Flow, Outcome, Pipeline, Run, Step, Trouble};
 pub use registry::names as processor_names;
 
 /// The first millisecond whose year has five digits.
