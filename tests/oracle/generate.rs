@@ -171,7 +171,7 @@ fn text(rng: &mut Rng) -> &'static str {
 
 fn value(rng: &mut Rng, depth: u8) -> Value {
     match rng.u8(0..9) {
-        0 | 1 | 2 => json!(text(rng)),
+        0..=2 => json!(text(rng)),
         3 => json!(rng.i32(-5..100)),
         4 => json!(f64::from(rng.i32(-50..50)) / 4.0),
         5 => json!(rng.bool()),

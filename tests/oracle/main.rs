@@ -224,9 +224,9 @@ impl Score {
     fn check(self, what: &str) {
         let Self { compared, known, differences } = self;
         let same = compared - known - differences.len();
-        println!("{what}: {compared} documents compared, {same} the same, {known} known differences");
+        eprintln!("{what}: {compared} documents compared, {same} the same, {known} known differences");
         for difference in differences.iter().take(SHOWN_MAX) {
-            println!("{difference}");
+            eprintln!("{difference}");
         }
         assert!(compared > 0, "{what}: nothing was compared");
         assert!(
@@ -276,7 +276,7 @@ fn the_cases_come_out_the_same() {
         for case in &cases {
             score.add(&node.url, &name, case);
         }
-        println!("{name}: {} documents", score.compared - before);
+        eprintln!("{name}: {} documents", score.compared - before);
     }
     score.check("cases");
 }
