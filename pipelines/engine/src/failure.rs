@@ -65,7 +65,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in processor {} of pipeline {}: {}", self.kind, self.processor, self.pipeline, self.reason)
+        write!(f, "{} in processor {} of pipeline {}: {}", self.kind, self.processor, self.pipeline, self.reason)?;
+        match &self.cause {
+            // A script's reason is `runtime error` and no more.
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
+        }
     }
 }
 

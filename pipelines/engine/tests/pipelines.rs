@@ -177,6 +177,10 @@ fn a_condition_decides_and_its_failure_is_the_pipelines() {
     );
     let pipeline =
         format!("processors: [{{set: {{field: t, value: 1, if: 'ctx.a.b == 1', tag: T}}}}]\non_failure: [{{{TELL}}}]");
+    let library = load("processors: [{set: {field: t, value: 1, if: 'ctx.a.b == 1'}}]").expect("it loads");
+    let failure = library.get("p").expect("it was just added").run(&library, &mut Event::default(), NOW_MS);
+    let text = failure.expect_err("there is no a").to_string();
+    assert!(text.ends_with("runtime error (cannot access method/field [b] from a null def reference)"), "{text}");
     let told = r#"{"e":"cannot access method/field [b] from a null def reference|conditional|T|p"}"#;
     assert_eq!(run(&pipeline, "{}"), told);
     refused(
