@@ -215,6 +215,22 @@ fn a_pipeline_calls_another_and_never_itself() {
 }
 
 #[test]
+fn what_random_pipelines_found() {
+    check(
+        "join: {field: a, separator: '-'}",
+        r#"{"a":[1,null]}"#,
+        &format!("{BAD}a value in list field [a] is null, cannot join."),
+    );
+    check(
+        "kv: {field: l.0, field_split: ' ', value_split: '='}",
+        r#"{"l":[]}"#,
+        &format!("{BAD}[0] is out of bounds for array with length [0] as part of path [l.0]"),
+    );
+    let pipeline = format!("processors: [{{convert: {{field: a, type: double}}}}]\non_failure: [{{{TELL}}}]");
+    assert_eq!(run(&pipeline, r#"{"a":"10.0.0.1"}"#), r#"{"a":"10.0.0.1","e":"multiple points|convert||p"}"#);
+}
+
+#[test]
 fn foreach_works_on_lists_and_maps() {
     check(
         "foreach: {field: l, processor: {uppercase: {field: _ingest._value}}}",

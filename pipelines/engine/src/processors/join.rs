@@ -27,6 +27,9 @@ impl Step for Join {
         let Some(values) = list_at(event, &self.field)? else {
             return Err(Problem::new(format!("field [{}] is null, cannot join.", self.field)));
         };
+        if values.contains(&Value::Null) {
+            return Err(Problem::new(format!("a value in list field [{}] is null, cannot join.", self.field)));
+        }
         let texts: Vec<_> = values.iter().map(java_text).collect();
         let joined = texts.join(&self.separator);
         event.set(&self.target, Value::from(joined))?;

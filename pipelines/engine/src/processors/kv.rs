@@ -88,6 +88,9 @@ impl Step for Kv {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let field = match self.field.path(event) {
             Ok(field) if event.has(&field) => field.into_owned(),
+            Ok(field) if matches!(event.resolve(&field), Err(PathError::OutOfBounds { .. })) => {
+                return Err(event.resolve(&field).err().map_or_else(|| Problem::new("missing"), Into::into));
+            }
             _ if self.ignore_missing => return Ok(Flow::Continue),
             Ok(field) => return Err(Problem::new(format!("field [{field}] doesn't exist"))),
             Err(PathError::Empty) => return Err(Problem::new("field path cannot be null nor empty")),
