@@ -1,5 +1,5 @@
 # What people and CI run. `make` lists the targets.
-.PHONY: help demo demo-down test test-full check seeded-bugs bench-agent bench-files bench-indexer requirements-%
+.PHONY: help demo demo-down test test-full check oracle seeded-bugs bench-agent bench-files bench-indexer requirements-%
 
 CARGO_TEST = cargo test --locked --workspace --features tailrace/failpoints
 
@@ -25,6 +25,9 @@ test: requirements-build+stack check ## every test, on a stack that this run sta
 test-full: requirements-build+stack check ## the same with longer runs and the seeded bugs (85 minutes at most)
 	TAILRACE_TEST_FULL=1 tests/run $(CARGO_TEST)
 	tests/seeded-bugs/run
+
+oracle: requirements-build+stack ## pipelines on a real search node and on ours (TAILRACE_TEST_FULL=1: ten times the random ones)
+	tests/run cargo test --locked --package tests --test oracle -- --nocapture --test-threads=1
 
 seeded-bugs: requirements-build ## applies each seeded bug to a copy: a test must turn red
 	tests/seeded-bugs/run

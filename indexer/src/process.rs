@@ -318,7 +318,7 @@ impl Plan {
                 self.metrics.pipeline_failures.with_label_values(&[pipeline.name()]).inc();
                 let at = failure.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
                 let processor = format!("{}{at}", failure.processor);
-                let mut reason = format!("pipeline {}, processor {processor}: {}", failure.pipeline, failure.reason);
+                let mut reason = format!("pipeline {}, processor {processor}: {}", failure.pipeline, failure.message());
                 if let Some(explanation) = pipeline.explain(&failure, event) {
                     reason.push_str("; ");
                     reason.push_str(&explanation);

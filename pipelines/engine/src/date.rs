@@ -122,9 +122,10 @@ pub(crate) fn java_timestamp(now_ms: i64) -> compact_str::CompactString {
     out
 }
 
-/// The year at `now_ms` in UTC.
-pub(crate) fn year_at(now_ms: i64) -> i32 {
-    civil_of(now_ms.div_euclid(86_400_000)).0
+/// Year and month at `now_ms` in UTC.
+pub(crate) fn month_at(now_ms: i64) -> (i32, u8) {
+    let (year, month, _) = civil_of(now_ms.div_euclid(86_400_000));
+    (year, month)
 }
 
 #[cfg(test)]

@@ -48,8 +48,10 @@ pub struct Failure {
     pub cause: Option<Box<str>>,
     /// Type of the processor that failed.
     pub processor: &'static str,
+    /// True if it stands behind an `if` and has no handlers: the original then says `conditional` to those outside.
+    pub conditional: bool,
     /// Its tag.
-    pub tag: Option<String>,
+    pub tag: Option<Box<str>>,
     /// The pipeline it belongs to.
     pub pipeline: String,
 }
@@ -63,7 +65,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in processor {} of pipeline {}: {}", self.kind, self.processor, self.pipeline, self.reason)
+        write!(f, "{} in processor {} of pipeline {}: {}", self.kind, self.processor, self.pipeline, self.reason)?;
+        match &self.cause {
+            // A script's reason is `runtime error` and no more.
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
+        }
     }
 }
 

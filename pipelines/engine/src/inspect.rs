@@ -55,7 +55,9 @@ impl Pipeline {
 
     /// More words on a failure of this pipeline. `event` is as the pipeline left it.
     pub fn explain(&self, failure: &Failure, event: &Event) -> Option<String> {
-        let failed = |processor: &&Processor| processor.kind == failure.processor && processor.tag == failure.tag;
+        let failed = |processor: &&Processor| {
+            processor.kind == failure.processor && processor.tag.as_deref() == failure.tag.as_deref()
+        };
         self.processors.iter().filter(failed).find_map(|processor| processor.step.explain(event))
     }
 }

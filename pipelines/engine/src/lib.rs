@@ -5,11 +5,15 @@
 
 pub mod cases;
 mod date;
+mod digest;
 pub mod failure;
 pub mod grok;
 mod inspect;
+mod java_regex;
 mod library;
+mod mmdb;
 mod options;
+mod painless;
 mod pipeline;
 mod processors;
 mod registry;
@@ -20,7 +24,7 @@ mod yaml;
 pub use failure::{Failure, Problem};
 pub use inspect::{Note, Single};
 pub use library::{Library, LoadError};
-pub use pipeline::{Flow, Outcome, Pipeline, Run, Step};
+pub use pipeline::{Flow, Outcome, Pipeline, Run, Step, Trouble};
 pub use registry::names as processor_names;
 
 /// The first millisecond whose year has five digits.

@@ -3,15 +3,18 @@
 //! A file is an Elasticsearch ingest pipeline in YAML or JSON: `description`, `processors`, `on_failure`, and `version`
 //! and `_meta`, which say nothing to us.
 
+use crate::mmdb::Database;
+use crate::options::Loading;
 use crate::pipeline::{Pipeline, Processor};
 use crate::registry;
 use crate::yaml::Node;
 use event::Value;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest pipeline file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -41,6 +44,42 @@ pub enum LoadError {
 #[derive(Debug, Default)]
 pub struct Library {
     pipelines: BTreeMap<String, Pipeline>,
+    /// Databases of addresses that pipelines use, each read once.
+    databases: BTreeMap<PathBuf, Arc<Database>>,
+}
+
+/// Folder of databases beside a pipeline file.
+const DATABASES: &str = "geoip";
+
+/// The databases beside one pipeline file.
+#[derive(Debug)]
+pub(crate) struct Databases {
+    folder: Option<PathBuf>,
+    loaded: RefCell<BTreeMap<PathBuf, Arc<Database>>>,
+}
+
+impl Databases {
+    /// The database called `file`; `None` if there is no such file. Errors: it can't be read, or is none.
+    pub(crate) fn get(&self, file: &str) -> Result<Option<Arc<Database>>, String> {
+        if file.contains(['/', '\\']) || file.starts_with('.') {
+            return Err(format!(
+                "{file} is no file name: the file stands in the folder {DATABASES} beside the pipeline"
+            ));
+        }
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(file)) else { return Ok(None) };
+        if let Some(known) = self.loaded.borrow().get(&path) {
+            return Ok(Some(known.clone()));
+        }
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let database = Database::new(bytes).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
+        let database = Arc::new(database);
+        self.loaded.borrow_mut().insert(path, database.clone());
+        Ok(Some(database))
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,30 +133,27 @@ impl Library {
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        self.add(&name, &path.display().to_string(), &text)?;
+        let folder = path.parent().map(|folder| folder.join(DATABASES));
+        self.add_beside(&name, &path.display().to_string(), &text, folder)?;
         Ok(name)
     }
 
-    /// Adds the pipeline `text` as `name`. `file` is what errors call it.
+    /// Adds the pipeline `text` as `name`. `file` is what errors call it. There are no databases of addresses beside it.
     pub fn add(&mut self, name: &str, file: &str, text: &str) -> Result<(), LoadError> {
+        self.add_beside(name, file, text, None)
+    }
+
+    /// Like [`Library::add`], with the databases in `folder`.
+    fn add_beside(&mut self, name: &str, file: &str, text: &str, folder: Option<PathBuf>) -> Result<(), LoadError> {
         if self.pipelines.contains_key(name) {
             let problem = format!("there is already a pipeline named {name}");
             return Err(LoadError::Wrong { place: file.to_owned(), problem });
         }
         let written: Written = crate::yaml::parse(text).map_err(|error| wrong_yaml(file, &error))?;
-        let uses_ingest = Cell::new(false);
-        let processors = build(file, "processors", written.processors, &uses_ingest)?;
-        let on_failure = match written.on_failure {
-            Some(handlers) if handlers.is_empty() => {
-                let problem = "[on_failure] processors list cannot be empty".to_owned();
-                return Err(LoadError::Wrong { place: file.to_owned(), problem });
-            }
-            Some(handlers) => build(file, "on_failure", handlers, &Cell::new(true))?,
-            None => Vec::new(),
-        };
-        let (uses_ingest, description) = (uses_ingest.get(), written.description);
-        let pipeline = Pipeline { name: name.to_owned(), description, processors, on_failure, uses_ingest };
-        self.pipelines.insert(name.to_owned(), pipeline);
+        let databases = Databases { folder, loaded: RefCell::new(std::mem::take(&mut self.databases)) };
+        let made = make(name, file, written, &databases);
+        self.databases = databases.loaded.into_inner();
+        self.pipelines.insert(name.to_owned(), made?);
         Ok(())
     }
 
@@ -170,16 +206,32 @@ fn is_pipeline_file(path: &Path) -> bool {
     !tests && (ending(".yml") || ending(".yaml") || ending(".json"))
 }
 
+/// Makes the pipeline of what is written.
+fn make(name: &str, file: &str, written: Written, databases: &Databases) -> Result<Pipeline, LoadError> {
+    let loading = Loading { uses_ingest: Cell::new(false), databases };
+    let processors = build(file, "processors", written.processors, &loading)?;
+    let on_failure = match written.on_failure {
+        Some(handlers) if handlers.is_empty() => {
+            let problem = "[on_failure] processors list cannot be empty".to_owned();
+            return Err(LoadError::Wrong { place: file.to_owned(), problem });
+        }
+        Some(handlers) => build(file, "on_failure", handlers, &Loading { uses_ingest: Cell::new(true), databases })?,
+        None => Vec::new(),
+    };
+    let (uses_ingest, description) = (loading.uses_ingest.get(), written.description);
+    Ok(Pipeline { name: name.to_owned(), description, processors, on_failure, uses_ingest })
+}
+
 fn build(
     file: &str,
     list: &str,
     written: Vec<Spanned<Node>>,
-    uses_ingest: &Cell<bool>,
+    loading: &Loading<'_>,
 ) -> Result<Vec<Processor>, LoadError> {
     let one = |(nth, node): (usize, Spanned<Node>)| {
         let (line, column) = (node.referenced.line(), node.referenced.column());
         let value: Value = node.value.into();
-        registry::build(value, uses_ingest, 0).map_err(|refused| {
+        registry::build(value, loading, 0).map_err(|refused| {
             let place = if line > 0 { format!("{file}:{line}:{column}") } else { file.to_owned() };
             let at = if refused.at.is_empty() { String::new() } else { format!(".{}", refused.at) };
             LoadError::Wrong { place, problem: format!("{list}[{nth}]{at}: {}", refused.wrong) }

@@ -1,8 +1,13 @@
 //! The processors there are, one line each, and how a processor of a file becomes one that runs.
 
-use crate::options::{Options, Wrong};
+use crate::options::{Loading, Options, Wrong};
+use crate::painless::Condition;
 use crate::pipeline::{Processor, Step};
-use crate::processors::{convert, date, grok, json, lowercase, remove, rename, set};
+use crate::processors::{
+    append, bytes, cef, convert, copy, csv, date, dissect, dot_expander, drop, fail, fingerprint, foreach, geoip, grok,
+    gsub, html_strip, join, json, kv, logfmt, lowercase, mask, network_direction, pipeline, remove, remove_by_pattern,
+    rename, sample, script, set, sort, split, syslog, trim, uppercase, uri_parts, urldecode, user_agent,
+};
 use event::{Object, Value};
 use std::cell::Cell;
 
@@ -11,14 +16,45 @@ type Build = fn(&mut Options<'_>) -> Result<Box<dyn Step>, Wrong>;
 
 /// Name, options and maker of every processor, alphabetical. A new one is one file and one line.
 const STEPS: &[(&str, &[&str], Build)] = &[
+    ("append", append::OPTIONS, append::build),
+    ("bytes", bytes::OPTIONS, bytes::build),
+    ("cef", cef::OPTIONS, cef::build),
     ("convert", convert::OPTIONS, convert::build),
+    ("copy", copy::OPTIONS, copy::build),
+    ("csv", csv::OPTIONS, csv::build),
     ("date", date::OPTIONS, date::build),
+    ("dissect", dissect::OPTIONS, dissect::build),
+    ("dot_expander", dot_expander::OPTIONS, dot_expander::build),
+    ("drop", drop::OPTIONS, drop::build),
+    ("fail", fail::OPTIONS, fail::build),
+    ("fingerprint", fingerprint::OPTIONS, fingerprint::build),
+    ("foreach", foreach::OPTIONS, foreach::build),
+    ("geoip", geoip::OPTIONS, geoip::build),
     ("grok", grok::OPTIONS, grok::build),
+    ("gsub", gsub::OPTIONS, gsub::build),
+    ("html_strip", html_strip::OPTIONS, html_strip::build),
+    ("join", join::OPTIONS, join::build),
     ("json", json::OPTIONS, json::build),
+    ("kv", kv::OPTIONS, kv::build),
+    ("logfmt", logfmt::OPTIONS, logfmt::build),
     ("lowercase", lowercase::OPTIONS, lowercase::build),
+    ("mask", mask::OPTIONS, mask::build),
+    ("network_direction", network_direction::OPTIONS, network_direction::build),
+    ("pipeline", pipeline::OPTIONS, pipeline::build),
     ("remove", remove::OPTIONS, remove::build),
+    ("remove_by_pattern", remove_by_pattern::OPTIONS, remove_by_pattern::build),
     ("rename", rename::OPTIONS, rename::build),
+    ("sample", sample::OPTIONS, sample::build),
+    ("script", script::OPTIONS, script::build),
     ("set", set::OPTIONS, set::build),
+    ("sort", sort::OPTIONS, sort::build),
+    ("split", split::OPTIONS, split::build),
+    ("syslog", syslog::OPTIONS, syslog::build),
+    ("trim", trim::OPTIONS, trim::build),
+    ("uppercase", uppercase::OPTIONS, uppercase::build),
+    ("uri_parts", uri_parts::OPTIONS, uri_parts::build),
+    ("urldecode", urldecode::OPTIONS, urldecode::build),
+    ("user_agent", user_agent::OPTIONS, user_agent::build),
 ];
 
 /// Deepest nesting of `on_failure` in `on_failure`.
@@ -36,8 +72,8 @@ pub(crate) struct Refused {
     pub(crate) wrong: Wrong,
 }
 
-/// Makes a processor of `{name: {option: value, …}}`. Sets `uses_ingest` if it needs `_ingest`.
-pub(crate) fn build(value: Value, uses_ingest: &Cell<bool>, depth: usize) -> Result<Processor, Refused> {
+/// Makes a processor of `{name: {option: value, …}}`. Notes in `loading` if it needs `_ingest`.
+pub(crate) fn build(value: Value, loading: &Loading<'_>, depth: usize) -> Result<Processor, Refused> {
     let refused = |at: &str, wrong: Wrong| Refused { at: at.to_owned(), wrong };
     let wanted = || refused("", "a processor is one name with its options, such as {lowercase: {field: a}}".to_owned());
     let Value::Object(object) = value else { return Err(wanted()) };
@@ -52,30 +88,41 @@ pub(crate) fn build(value: Value, uses_ingest: &Cell<bool>, depth: usize) -> Res
         Value::Null => Object::new(),
         other => return Err(refused(kind, format!("options expected, not [{}]", other.java_class()))),
     };
-    let mut options = Options::new(options, known, uses_ingest).map_err(|wrong| refused(kind, wrong))?;
-    let on_failure = handlers(&mut options, kind, depth)?;
+    let mut options = Options::new(options, known, loading, depth).map_err(|wrong| refused(kind, wrong))?;
+    let on_failure = handlers(&mut options, kind, loading, depth)?;
     let common = Common::read(&mut options).map_err(|wrong| refused(kind, wrong))?;
     let step = make(&mut options).map_err(|wrong| refused(kind, wrong))?;
-    Ok(Processor { kind, tag: common.tag, ignore_failure: common.ignore_failure, on_failure, step })
+    let Common { tag, condition, ignore_failure } = common;
+    Ok(Processor { kind, tag, condition, ignore_failure, on_failure, step })
 }
 
 struct Common {
     tag: Option<String>,
+    condition: Option<Condition>,
     ignore_failure: bool,
 }
 
 impl Common {
     fn read(options: &mut Options<'_>) -> Result<Self, Wrong> {
         options.text_if_set("description")?;
-        if options.take("if").is_some() {
-            return Err("[if] needs conditions, which this version does not have yet".to_owned());
-        }
+        let condition = match options.take("if") {
+            None => None,
+            Some(written) => {
+                let (source, params) = script::source(written).map_err(|wrong| format!("[if] {wrong}"))?;
+                Some(Condition::parse(&source, params).map_err(|wrong| format!("[if] {wrong}"))?)
+            }
+        };
         let tag = options.text_if_set("tag")?.map(String::from);
-        Ok(Self { tag, ignore_failure: options.flag("ignore_failure", false)? })
+        Ok(Self { tag, condition, ignore_failure: options.flag("ignore_failure", false)? })
     }
 }
 
-fn handlers(options: &mut Options<'_>, kind: &str, depth: usize) -> Result<Vec<Processor>, Refused> {
+fn handlers(
+    options: &mut Options<'_>,
+    kind: &str,
+    loading: &Loading<'_>,
+    depth: usize,
+) -> Result<Vec<Processor>, Refused> {
     let refused = |wrong: &str| Refused { at: kind.to_owned(), wrong: wrong.to_owned() };
     let values = match options.take_even_null("on_failure") {
         None => return Ok(Vec::new()),
@@ -88,8 +135,10 @@ fn handlers(options: &mut Options<'_>, kind: &str, depth: usize) -> Result<Vec<P
     if depth == NESTING_MAX {
         return Err(refused("[on_failure] is nested too deeply"));
     }
+    // Whatever they use of `_ingest`: before they run it is filled.
+    let inside = Loading { uses_ingest: Cell::new(true), databases: loading.databases };
     let one = |(nth, value)| {
-        build(value, &Cell::new(true), depth + 1) // Whatever they use: before they run it is filled.
+        build(value, &inside, depth + 1)
             .map_err(|inner| Refused { at: format!("{kind}.on_failure[{nth}].{}", inner.at), wrong: inner.wrong })
     };
     values.into_iter().enumerate().map(one).collect()

@@ -102,8 +102,8 @@ impl Template {
                 Part::Field { path: Some(path), raw } => match event.get(path) {
                     None | Some(Value::Null) => {}
                     Some(Value::Text(text)) if *raw => out.push_str(text),
-                    Some(value) if *raw => out.push_str(&java_text(value)),
-                    Some(value) => self.escaped(&java_text(value), &mut out),
+                    Some(value) if *raw => out.push_str(&shown(value)),
+                    Some(value) => self.escaped(&shown(value), &mut out),
                 },
             }
         }
@@ -132,6 +132,13 @@ impl Template {
             }
         }
     }
+}
+
+/// The value as the original's templates show it: a list is a map of its places to them.
+fn shown(value: &Value) -> CompactString {
+    let Value::Array(values) = value else { return java_text(value) };
+    let members: Vec<_> = values.iter().enumerate().map(|(at, value)| format!("{at}={}", java_text(value))).collect();
+    CompactString::from(format!("{{{}}}", members.join(", ")))
 }
 
 fn hole(name: &str, raw: bool, text: &str) -> Result<Part, String> {
@@ -206,7 +213,7 @@ mod tests {
         check("<{{a.b}}>", "<x\\\"y>");
         check("{{& a.b }}", "x\"y");
         check("{{a.n}}{{missing}}{{}}-", "-");
-        check("{{a.l.0}} {{a.l}} {{big}}", "1 [1, 2.0] 1.2345678E7");
+        check("{{a.l.0}} {{{a.l}}} {{big}}", "1 {0=1, 1=2.0} 1.2345678E7");
         check("no holes } here }}", "no holes } here }}");
     }
 

@@ -20,10 +20,39 @@ pub(crate) fn java_text(value: &Value) -> CompactString {
             CompactString::from(format!("[{}]", texts.join(", ")))
         }
         Value::Object(object) => {
-            let texts: Vec<_> = object.iter().map(|(key, value)| format!("{key}={}", java_text(value))).collect();
+            let members: Vec<_> = object.iter().collect();
+            let text = |at: usize| format!("{}={}", members[at].0, java_text(members[at].1));
+            let texts: Vec<_> =
+                hash_order(members.iter().map(|(key, _)| java_hash(key))).into_iter().map(text).collect();
             CompactString::from(format!("{{{}}}", texts.join(", ")))
         }
     }
+}
+
+/// `String.hashCode`.
+pub(crate) fn java_hash(text: &str) -> i32 {
+    let next = |hash: i32, unit: i32| hash.wrapping_mul(31).wrapping_add(unit);
+    match text.is_ascii() {
+        true => text.bytes().fold(0, |hash, byte| next(hash, i32::from(byte))),
+        false => text.encode_utf16().fold(0, |hash, unit| next(hash, i32::from(unit))),
+    }
+}
+
+/// The places of keys with these hashes in the order in which a `HashMap` of Java's goes through them: by the table's
+/// places, and in one place as they came. The table is as large as its growing made it (removals do not shrink it, which
+/// is not followed here).
+pub(crate) fn hash_order(hashes: impl ExactSizeIterator<Item = i32>) -> Vec<usize> {
+    let mut places = 16;
+    while hashes.len() > places / 4 * 3 {
+        places *= 2;
+    }
+    let mut order: Vec<_> = hashes
+        .map(|hash| hash as u32)
+        .enumerate()
+        .map(|(at, hash)| ((hash ^ (hash >> 16)) as usize & (places - 1), at))
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, at)| at).collect()
 }
 
 fn not_finite(number: f64) -> CompactString {
@@ -86,6 +115,15 @@ mod tests {
         ] {
             assert_eq!(java_text(&Value::Double(number)), text);
         }
+    }
+
+    #[test]
+    fn maps_are_gone_through_in_the_order_of_their_hashes() {
+        assert_eq!(java_hash("hello"), 99_162_322);
+        let keys = ["banana", "apple", "cherry"];
+        let order = hash_order(keys.iter().map(|key| java_hash(key)));
+        assert_eq!(order.iter().map(|at| keys[*at]).collect::<Vec<_>>(), ["banana", "apple", "cherry"]);
+        assert_eq!(hash_order([17, 1, 0].into_iter()), [2, 0, 1]);
     }
 
     #[test]

@@ -117,6 +117,8 @@ fn date_reads_as_the_node_reads() {
         format!("{BAD}unable to parse date [31/Feb/2016:11:05:07 +0000]")
     );
     assert_eq!(date("'MMM d HH:mm:ss'", "", "Dec 7 11:05:07"), r#"{"t":"2026-12-07T11:05:07.000Z"}"#);
+    // In November December is to come, and January is long past.
+    assert_eq!(date("'MMM d HH:mm:ss'", "", "Jan 1 00:00:01"), r#"{"t":"2026-01-01T00:00:01.000Z"}"#);
     assert_eq!(
         date("ISO8601", ", timezone: Europe/Berlin", "2016-12-07T11:05:07,5Z"),
         r#"{"t":"2016-12-07T12:05:07.500+01:00"}"#
@@ -143,6 +145,108 @@ fn grok_sets_fields_with_their_types() {
     check("grok: {field: m, patterns: ['%{INT:n}']}", r#"{"m":"x"}"#, &format!("{BAD}{none}"));
     let trace = "processors: [{grok: {field: m, patterns: [b, a], trace_match: true}}, {set: {field: n, value: '{{_ingest._grok_match_index}}'}}]";
     assert_eq!(run(trace, r#"{"m":"ab"}"#), r#"{"m":"ab","n":"1"}"#);
+}
+
+/// What a stamp without a year becomes at the time `now`.
+fn dated_at(now: &str, text: &str) -> String {
+    let library =
+        load("processors: [{date: {field: a, formats: ['MMM d HH:mm:ss'], target_field: t}}]").expect("it loads");
+    let mut event = Event::default();
+    event.source.insert("a", text);
+    let now = engine::parse_now(now).expect("a time");
+    library.get("p").expect("it was just added").run(&library, &mut event, now).expect("a date");
+    event.source.get("t").and_then(Value::as_text).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_stamp_without_a_year_belongs_to_the_nearer_new_year() {
+    assert_eq!(dated_at("2014-01-01T00:30:50Z", "Dec 31 23:59:00"), "2013-12-31T23:59:00.000Z");
+    assert_eq!(dated_at("2013-12-31T23:59:50Z", "Jan 1 01:00:00"), "2014-01-01T01:00:00.000Z");
+    assert_eq!(dated_at("2014-01-31T00:00:00Z", "Feb 1 00:00:00"), "2014-02-01T00:00:00.000Z");
+    assert_eq!(dated_at("2014-06-30T00:00:00Z", "Dec 31 23:59:00"), "2014-12-31T23:59:00.000Z");
+}
+
+#[test]
+fn a_condition_decides_and_its_failure_is_the_pipelines() {
+    check("set: {field: t, value: 1, if: 'ctx.a == 1'}", r#"{"a":1}"#, r#"{"a":1,"t":1}"#);
+    check("set: {field: t, value: 1, if: 'ctx.a == 1'}", r#"{"a":2}"#, r#"{"a":2}"#);
+    check(
+        "set: {field: t, value: 1, if: 'ctx.a.b == 1', ignore_failure: true}",
+        "{}",
+        "script_exception: runtime error",
+    );
+    let pipeline =
+        format!("processors: [{{set: {{field: t, value: 1, if: 'ctx.a.b == 1', tag: T}}}}]\non_failure: [{{{TELL}}}]");
+    let library = load("processors: [{set: {field: t, value: 1, if: 'ctx.a.b == 1'}}]").expect("it loads");
+    let failure = library.get("p").expect("it was just added").run(&library, &mut Event::default(), NOW_MS);
+    let text = failure.expect_err("there is no a").to_string();
+    assert!(text.ends_with("runtime error (cannot access method/field [b] from a null def reference)"), "{text}");
+    let told = r#"{"e":"cannot access method/field [b] from a null def reference|conditional|T|p"}"#;
+    assert_eq!(run(&pipeline, "{}"), told);
+    refused(
+        "processors: [{set: {field: a, value: 1, if: 'ctx.a ='}}]",
+        "processors[0].set: [if] script, line 1, column 8: ",
+    );
+}
+
+#[test]
+fn a_pipeline_calls_another_and_never_itself() {
+    let mut library = Library::new();
+    let calls = |name: &str| {
+        format!(
+            "processors: [{{pipeline: {{name: {name}, tag: call}}}}, {{set: {{field: by, value: '{{{{_ingest.pipeline}}}}'}}}}]"
+        )
+    };
+    library.add("p", "p.yml", &calls("q")).expect("p loads");
+    library.add("q", "q.yml", "processors: [{uppercase: {field: a, tag: up}}]").expect("q loads");
+    library.add("r", "r.yml", &calls("s")).expect("r loads");
+    library.add("s", "s.yml", &calls("r")).expect("s loads");
+    let run = |name: &str, a: Value| {
+        let mut event = Event::default();
+        event.source.insert("a", a);
+        let result = library.get(name).expect("it was added").run(&library, &mut event, NOW_MS);
+        result.map(|_| Value::Object(event.source).to_json())
+    };
+    assert_eq!(run("p", "x".into()), Ok(r#"{"a":"X","by":"p"}"#.to_owned()));
+    let failure = run("p", Value::Int(1)).expect_err("an int has no upper case");
+    assert_eq!((failure.processor, failure.tag.as_deref(), failure.pipeline.as_str()), ("uppercase", Some("up"), "q"));
+    let failure = run("r", "x".into()).expect_err("a cycle");
+    assert_eq!((failure.kind, failure.reason.as_str()), ("illegal_state_exception", "Cycle detected for pipeline: r"));
+}
+
+#[test]
+fn what_random_pipelines_found() {
+    check(
+        "join: {field: a, separator: '-'}",
+        r#"{"a":[1,null]}"#,
+        &format!("{BAD}a value in list field [a] is null, cannot join."),
+    );
+    check(
+        "kv: {field: l.0, field_split: ' ', value_split: '='}",
+        r#"{"l":[]}"#,
+        &format!("{BAD}[0] is out of bounds for array with length [0] as part of path [l.0]"),
+    );
+    let pipeline = format!("processors: [{{convert: {{field: a, type: double}}}}]\non_failure: [{{{TELL}}}]");
+    assert_eq!(run(&pipeline, r#"{"a":"10.0.0.1"}"#), r#"{"a":"10.0.0.1","e":"multiple points|convert||p"}"#);
+}
+
+#[test]
+fn foreach_works_on_lists_and_maps() {
+    check(
+        "foreach: {field: l, processor: {uppercase: {field: _ingest._value}}}",
+        r#"{"l":["a","b"]}"#,
+        r#"{"l":["A","B"]}"#,
+    );
+    check(
+        "foreach: {field: m, processor: {set: {field: _ingest._key, value: 'k{{_ingest._key}}'}}}",
+        r#"{"m":{"a":1}}"#,
+        r#"{"m":{"ka":1}}"#,
+    );
+    refused(
+        "processors: [{foreach: {field: l, processor: {nope: {}}}}]",
+        "foreach: [processor.nope] there is no such processor",
+    );
+    check("foreach: {field: l, processor: {drop: {}}}", r#"{"l":[1]}"#, "dropped");
 }
 
 const TELL: &str = "set: {field: e, value: '{{{_ingest.on_failure_message}}}|{{{_ingest.on_failure_processor_type}}}|{{{_ingest.on_failure_processor_tag}}}|{{{_ingest.on_failure_pipeline}}}'}";
@@ -183,14 +287,14 @@ fn a_handler_that_fails_hands_its_own_failure_on() {
 fn what_is_wrong_with_a_file_is_said_with_its_place() {
     refused(
         "processors:\n  - lowercase: {field: a}\n  - grokk: {field: a}\n",
-        "p.yml:3:5: processors[1].grokk: there is no such processor, there are: convert, date",
+        "p.yml:3:5: processors[1].grokk: there is no such processor, there are: append, bytes",
     );
     refused(
         "processors: [{set: {field: a, value: 1, valu: 2}}]",
         "processors[0].set: unknown option [valu], there are: copy_from, field",
     );
     refused("processors: [{set: {field: a}}]", "[value] required property is missing");
-    refused("processors: [{set: {field: a, value: 1, if: 'true'}}]", "[if] needs conditions");
+    refused("processors: [{set: {field: a, value: 1, if: [1]}}]", "[if] a script is a text or a map");
     refused(
         "processors: [{lowercase: {field: 1}}]",
         "[field] property isn't a string, but of type [java.lang.Integer]",

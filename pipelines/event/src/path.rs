@@ -11,6 +11,11 @@ use compact_str::CompactString;
 const METADATA: &[&str] =
     &["_index", "_id", "_routing", "_version", "_version_type", "_if_seq_no", "_if_primary_term", "_type", "_parent"];
 
+/// True if `name` at the start of a path names metadata of the document, such as `_index`.
+pub fn is_metadata(name: &str) -> bool {
+    METADATA.contains(&name)
+}
+
 /// Where a field stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldPath {
@@ -94,7 +99,7 @@ impl FieldPath {
         if rest.trim_matches('.').is_empty() {
             return Err(PathError::Invalid(path.to_owned()));
         }
-        if root == Root::Source && METADATA.contains(&elements[0].key.as_str()) {
+        if root == Root::Source && is_metadata(&elements[0].key) {
             root = Root::Metadata;
         }
         Ok(Self { text: CompactString::new(path), root, elements })

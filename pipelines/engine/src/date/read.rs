@@ -34,8 +34,20 @@ pub(crate) struct Defaults<'z> {
     /// True unless a zone was asked for. Only then an offset in the text counts, and the result is in UTC: so does the
     /// original, which calls the other case a wrong date.
     pub(crate) to_utc: bool,
-    /// The year of texts without one.
-    pub(crate) year: i32,
+    /// Year and month of the time of ingestion, for texts without a year.
+    pub(crate) now: (i32, u8),
+}
+
+impl Defaults<'_> {
+    /// The year of a text without one: this one. Around New Year it is the one before for December in January, and the
+    /// next one for January in December: lines are late, and clocks differ.
+    fn year_of(&self, month: u8) -> i32 {
+        match (self.now, month) {
+            ((year, 1), 12) => year - 1,
+            ((year, 12), 1) => year + 1,
+            ((year, _), _) => year,
+        }
+    }
 }
 
 /// Reads all of `text`. Errors are those of Java's `DateTimeParseException`.
@@ -327,9 +339,10 @@ fn resolve(parsed: &Parsed, defaults: &Defaults<'_>) -> Result<Stamp, String> {
     let Some((year, month, day)) = day else {
         // Without a year the text's own zone is not looked at, as in the original.
         let month = parsed.month.unwrap_or(1) as u8;
-        let day = (parsed.day.unwrap_or(1) as u8).min(days_in_month(defaults.year, month));
+        let year = defaults.year_of(month);
+        let day = (parsed.day.unwrap_or(1) as u8).min(days_in_month(year, month));
         let time = time.unwrap_or(Local::day(1970, 1, 1));
-        let local = Local { year: defaults.year, month, day, ..time };
+        let local = Local { year, month, day, ..time };
         return defaults.zone.at(&local).ok_or_else(beyond);
     };
     let time = time.unwrap_or(Local::day(1970, 1, 1));

@@ -134,8 +134,11 @@ pub(crate) fn no_number(text: &str) -> String {
 
 /// What Java's `NumberFormatException` says of a text that is no floating point number.
 pub(crate) fn no_float(text: &str) -> String {
+    let number = java_trim(text).trim_start_matches(['+', '-']);
+    let start = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
     match java_trim(text) {
         "" => "empty String".to_owned(),
+        _ if number.get(..start).is_some_and(|digits| digits.matches('.').count() > 1) => "multiple points".to_owned(),
         _ => no_number(text),
     }
 }

@@ -3,7 +3,7 @@
 use crate::date::format::Format;
 use crate::date::pattern::{self, Item};
 use crate::date::read::Defaults;
-use crate::date::{Zone, write, year_at};
+use crate::date::{Zone, month_at, write};
 use crate::failure::Problem;
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
@@ -99,7 +99,7 @@ impl Step for Date {
                 (&rendered, Zone::is_utc_offset(&id))
             }
         };
-        let defaults = Defaults { zone, to_utc, year: year_at(run.now_ms) };
+        let defaults = Defaults { zone, to_utc, now: month_at(run.now_ms) };
         let mut first_problem = None;
         let mut stamp = None;
         for format in &self.formats {

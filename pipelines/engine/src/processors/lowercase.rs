@@ -1,55 +1,15 @@
 //! `lowercase`: a text, or every text of a list, in lower case.
 
-use crate::failure::Problem;
-use crate::options::{Options, Wrong, text_at};
-use crate::pipeline::{Flow, Run, Step};
-use crate::text::java_text;
+use super::strings;
+use crate::options::{Options, Wrong};
+use crate::pipeline::Step;
 use compact_str::CompactString;
-use event::{Event, FieldPath, Value};
+use event::Value;
 
-pub(crate) const OPTIONS: &[&str] = &["field", "ignore_missing", "target_field"];
-
-#[derive(Debug)]
-struct Lowercase {
-    field: FieldPath,
-    target: FieldPath,
-    ignore_missing: bool,
-}
+pub(crate) const OPTIONS: &[&str] = strings::OPTIONS;
 
 pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
-    let field = options.path("field")?;
-    let target = options.path_or("target_field", &field)?;
-    Ok(Box::new(Lowercase { field, target, ignore_missing: options.flag("ignore_missing", false)? }))
-}
-
-impl Step for Lowercase {
-    fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
-        let lowered = if let Some(Value::Array(values)) = event.get(&self.field) {
-            let lowered: Result<Vec<_>, _> = values.iter().map(|value| self.element(value)).collect();
-            Value::Array(lowered?)
-        } else {
-            match text_at(event, &self.field, self.ignore_missing)? {
-                Some(text) => Value::Text(lower(text)),
-                None => return Ok(Flow::Continue),
-            }
-        };
-        event.set(&self.target, lowered)?;
-        Ok(Flow::Continue)
-    }
-}
-
-impl Lowercase {
-    fn element(&self, value: &Value) -> Result<Value, Box<Problem>> {
-        match value {
-            Value::Text(text) => Ok(Value::Text(lower(text))),
-            other => Err(Problem::new(format!(
-                "value [{}] of type [{}] in list field [{}] cannot be cast to [java.lang.String]",
-                java_text(other),
-                other.java_class(),
-                self.field
-            ))),
-        }
-    }
+    strings::build(options, Box::new(|text| Ok(Value::Text(lower(text)))))
 }
 
 fn lower(text: &CompactString) -> CompactString {

@@ -12,27 +12,43 @@ pub(crate) const OPTIONS: &[&str] = &["exclude_field", "field", "ignore_missing"
 
 #[derive(Debug)]
 enum Remove {
-    Fields { fields: Vec<Field>, ignore_missing: bool },
-    AllBut { keep: Vec<Template> },
+    Fields {
+        fields: Vec<Field>,
+        ignore_missing: bool,
+    },
+    /// Elasticsearch's `keep`: paths, their parents and what is inside of them stay.
+    AllBut {
+        keep: Vec<Template>,
+    },
+    /// OpenSearch's `exclude_field`: members of the root stay.
+    AllButMembers {
+        names: Vec<Template>,
+    },
 }
+
+/// Metadata that no document can be without.
+const KEPT_METADATA: &[&str] = &["_index", "_version", "_version_type"];
 
 pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
     let ignore_missing = options.flag("ignore_missing", false)?;
-    let fields = options.one_or_more("field")?;
-    let mut keep = options.one_or_more("keep")?;
-    keep.extend(options.one_or_more("exclude_field")?); // OpenSearch's name of it.
-    match (fields.is_empty(), keep.is_empty()) {
-        (true, true) => Err(missing("field")),
-        (false, false) => Err("[keep] and [field] cannot both be used in the same processor".to_owned()),
-        (false, true) => {
-            let fields: Result<_, _> = fields.iter().map(|field| options.parse_field("field", field)).collect();
-            Ok(Box::new(Remove::Fields { fields: fields?, ignore_missing }))
+    let given: Vec<_> = ["field", "keep", "exclude_field"].into_iter().filter(|name| options.has(name)).collect();
+    let which = match given.as_slice() {
+        [] => return Err(missing("field")),
+        [which] => *which,
+        [first, second, ..] => {
+            return Err(format!("[{first}] and [{second}] cannot both be used in the same processor"));
         }
-        (true, false) => {
-            let keep: Result<_, _> = keep.iter().map(|field| options.template("keep", field)).collect();
-            Ok(Box::new(Remove::AllBut { keep: keep? }))
-        }
+    };
+    let names = options.one_or_more(which)?;
+    if which == "field" {
+        let fields: Result<_, _> = names.iter().map(|field| options.parse_field(which, field)).collect();
+        return Ok(Box::new(Remove::Fields { fields: fields?, ignore_missing }));
     }
+    let names: Result<_, _> = names.iter().map(|name| options.template(which, name)).collect();
+    Ok(match which {
+        "keep" => Box::new(Remove::AllBut { keep: names? }),
+        _ => Box::new(Remove::AllButMembers { names: names? }),
+    })
 }
 
 impl Step for Remove {
@@ -47,6 +63,10 @@ impl Step for Remove {
                 let keep: Vec<_> = keep.iter().map(|template| template.render(event)).collect();
                 keep_only(&mut event.source, "", &keep);
             }
+            Self::AllButMembers { names } => {
+                let names: Vec<_> = names.iter().map(|template| template.render(event)).collect();
+                event.source.retain(|key, _| names.iter().any(|name| name == key));
+            }
         }
         Ok(Flow::Continue)
     }
@@ -60,6 +80,9 @@ fn remove_one(field: &Field, ignore_missing: bool, event: &mut Event) -> Result<
         Err(PathError::Empty) => return Err(Problem::new("field path cannot be null nor empty")),
         Err(error) => return Err(error.into()),
     };
+    if KEPT_METADATA.contains(&path.as_str()) {
+        return Err(Problem::new(format!("cannot remove metadata field [{path}]")));
+    }
     event.remove(&path)?;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! `set`: a value, a template or a copy of another field into a field.
 
 use crate::failure::Problem;
-use crate::options::{Options, Wrong, missing};
+use crate::options::{Options, Wrong, escape, missing};
 use crate::pipeline::{Flow, Run, Step};
-use crate::template::{Escape, Field, ValueSource};
+use crate::template::{Field, ValueSource};
 use event::{Event, FieldPath, Value};
 
 pub(crate) const OPTIONS: &[&str] = &["copy_from", "field", "ignore_empty_value", "media_type", "override", "value"];
@@ -24,17 +24,7 @@ enum From {
 
 pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
     let field = options.field("field")?;
-    let escape = match options.text_if_set("media_type")?.as_deref() {
-        None | Some("application/json") => Escape::Json,
-        Some("text/plain") => Escape::Plain,
-        Some("application/x-www-form-urlencoded") => Escape::Form,
-        Some(other) => {
-            return Err(format!(
-                "[media_type] property does not contain a supported media type [{other}], there are: application/json, \
-                 text/plain, application/x-www-form-urlencoded"
-            ));
-        }
-    };
+    let escape = escape(options)?;
     let copy = options.text_if_set("copy_from")?;
     let from = match (options.take_even_null("value"), copy) {
         (Some(_), Some(_)) => {

@@ -1,0 +1,22 @@
+//! `uppercase`: a text, or every text of a list, in upper case.
+
+use super::strings;
+use crate::options::{Options, Wrong};
+use crate::pipeline::Step;
+use compact_str::CompactString;
+use event::Value;
+
+pub(crate) const OPTIONS: &[&str] = strings::OPTIONS;
+
+pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
+    strings::build(options, Box::new(|text| Ok(Value::Text(upper(text)))))
+}
+
+fn upper(text: &CompactString) -> CompactString {
+    if text.is_ascii() {
+        let mut text = text.clone();
+        text.make_ascii_uppercase();
+        return text;
+    }
+    text.to_uppercase()
+}

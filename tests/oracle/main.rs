@@ -1,0 +1,316 @@
+//! The judge: the same pipelines and documents on a real node's `_ingest/pipeline/_simulate` and on our engine.
+//!
+//! `cases/*.yml` are lists of `{processors, on_failure, docs, known}`; a text in `docs` is `{"message": text}`. What
+//! differs for a reason names it with `known: NAME`, and `docs/pipeline-differences.md` says more under that name. Random
+//! pipelines of fixed seeds come on top. `make oracle` runs both.
+
+mod generate;
+
+use engine::{Library, Outcome};
+use event::Event;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use tests::{http, stack};
+
+/// Of a hundred documents so many must come out the same.
+const SAME_PERCENT_MIN: usize = 99;
+/// Random pipelines of an ordinary run, and of a full one.
+const RANDOM: u64 = 300;
+const RANDOM_FULL: u64 = 3_000;
+/// Differences that are shown.
+const SHOWN_MAX: usize = 60;
+
+/// One pipeline and the documents that go through it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    processors: Vec<Value>,
+    #[serde(default)]
+    on_failure: Option<Vec<Value>>,
+    docs: Vec<Value>,
+    /// The name of a known difference.
+    #[serde(default)]
+    known: Option<String>,
+}
+
+impl Case {
+    fn pipeline(&self) -> Value {
+        let mut pipeline = json!({"processors": self.processors});
+        if let Some(handlers) = &self.on_failure {
+            pipeline["on_failure"] = json!(handlers);
+        }
+        pipeline
+    }
+
+    fn sources(&self) -> impl Iterator<Item = Value> {
+        self.docs.iter().map(|doc| match doc {
+            Value::String(text) => json!({"message": text}),
+            other => other.clone(),
+        })
+    }
+}
+
+/// What came of one document, in words that can be compared.
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    /// Source, `_index`, `_id`, `_routing`.
+    Document(Value, Vec<Value>),
+    Dropped,
+    /// Type and reason.
+    Error(String, String),
+    /// The pipeline is refused when it is loaded.
+    Refused,
+    /// The node's only: refused, or failed before anything was done. Type and reason.
+    RequestFailed(String, String),
+}
+
+impl Answer {
+    fn is_same(&self, ours: &Self) -> bool {
+        match (self, ours) {
+            (Self::RequestFailed(..), Self::Refused) => true,
+            (Self::RequestFailed(kind, reason), Self::Error(our_kind, our_reason)) => {
+                kind == our_kind && reason == our_reason
+            }
+            (Self::Document(source, metadata), Self::Document(our_source, our_metadata)) => {
+                is_same_json(source, our_source) && metadata == our_metadata
+            }
+            _ => self == ours,
+        }
+    }
+
+    /// The name of a difference that has a pattern of its own, so that random pipelines are not held against it.
+    fn known_difference(&self, case: &Case, ours: &Self) -> Option<&'static str> {
+        let text = match self {
+            Self::Document(source, _) => source.to_string(),
+            Self::Error(_, reason) | Self::RequestFailed(_, reason) => reason.clone(),
+            Self::Dropped | Self::Refused => return None,
+        };
+        let pipeline = case.pipeline().to_string();
+        match (self, ours) {
+            (Self::RequestFailed(..), _) if pipeline.contains("\"foreach\"") => Some("foreach-request"),
+            (Self::Error(kind, _), Self::Error(..)) if kind == "null_pointer_exception" => Some("null-message"),
+            (Self::Error(kind, _), Self::Error(our_kind, _)) if kind == our_kind && kind == "class_cast_exception" => {
+                Some("class-cast-message")
+            }
+            (_, Self::Error(..) | Self::Document(..)) if text.contains("StreamReadFeature") => Some("json-message"),
+            (_, Self::Document(..)) if text.contains("Cannot invoke") => Some("null-message"),
+            (Self::Document(..), Self::Error(_, reason)) if reason.contains("more text after the end of the value") => {
+                Some("json-strict")
+            }
+            (Self::Document(..), Self::Document(our, _)) if our.to_string().contains("more text after the end") => {
+                Some("json-strict")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Equal, numbers to the fifteenth digit: the node's Java does not always write the shortest text of a double.
+fn is_same_json(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same_json(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same_json(a, b)))
+        }
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or_default(), b.as_f64().unwrap_or_default());
+            (a - b).abs() <= a.abs() * 1e-15
+        }
+        _ => a == b,
+    }
+}
+
+const METADATA: [&str; 3] = ["_index", "_id", "_routing"];
+
+/// The node's answers, one for each document.
+fn node_answers(url: &str, case: &Case) -> (Vec<Answer>, String) {
+    let docs: Vec<_> = case.sources().map(|source| json!({"_index": "i", "_id": "1", "_source": source})).collect();
+    let count = docs.len();
+    let body = json!({"pipeline": case.pipeline(), "docs": docs}).to_string();
+    let path = format!("{url}/_ingest/pipeline/_simulate");
+    let (status, text) = http::request("POST", &path, Some(&body)).expect("the node answers");
+    if status != 200 && count > 1 {
+        // One document that fails early makes the whole request fail, with nothing said of the others.
+        let alone = |doc: &Value| node_answers(url, &Case { docs: vec![doc.clone()], ..case.clone() });
+        let (answers, why): (Vec<_>, Vec<_>) = case.docs.iter().map(alone).unzip();
+        return (answers.concat(), why.join("; "));
+    }
+    if status != 200 {
+        let why: Value = serde_json::from_str(&text).unwrap_or_default();
+        let text = |name: &str| why["error"][name].as_str().unwrap_or_default().to_owned();
+        return (vec![Answer::RequestFailed(text("type"), text("reason"))], String::new());
+    }
+    let answer: Value = serde_json::from_str(&text).expect("the node answers with JSON");
+    let docs = answer["docs"].as_array().cloned().unwrap_or_default();
+    (docs.iter().map(node_answer).collect(), String::new())
+}
+
+fn node_answer(doc: &Value) -> Answer {
+    if let Some(error) = doc.get("error") {
+        let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        return Answer::Error(text("type"), text("reason"));
+    }
+    match doc.get("doc") {
+        Some(doc) => Answer::Document(doc["_source"].clone(), METADATA.map(|name| doc[name].clone()).to_vec()),
+        None => Answer::Dropped,
+    }
+}
+
+/// Our answers, one for each document.
+fn our_answers(case: &Case, now_ms: i64) -> (Vec<Answer>, String) {
+    let mut library = Library::new();
+    if let Err(error) = library.add("_simulate_pipeline", "case", &case.pipeline().to_string()) {
+        return (vec![Answer::Refused; case.docs.len()], error.to_string());
+    }
+    let pipeline = library.get("_simulate_pipeline").expect("it was just added");
+    let answer = |source: Value| {
+        let text = source.to_string();
+        let Ok(event::Value::Object(source)) = event::Value::from_json(text.as_bytes()) else {
+            return Answer::Refused;
+        };
+        let mut event = Event::new(source);
+        event.metadata.fields.insert("_index", "i");
+        event.metadata.fields.insert("_id", "1");
+        event.metadata.fields.insert("_version", event::Value::Long(-3));
+        event.metadata.fields.insert("_version_type", "internal");
+        match pipeline.run(&library, &mut event, now_ms) {
+            Ok(Outcome::Document) => {
+                let parse = |value: &event::Value| serde_json::from_str(&value.to_json()).unwrap_or_default();
+                let field = |name| event.metadata.fields.get(name).map_or(Value::Null, parse);
+                let metadata = METADATA.map(field).to_vec();
+                Answer::Document(parse(&event::Value::Object(event.source.clone())), metadata)
+            }
+            Ok(Outcome::Dropped) => Answer::Dropped,
+            Err(failure) => Answer::Error(failure.kind.to_owned(), failure.reason),
+        }
+    };
+    (case.sources().map(answer).collect(), String::new())
+}
+
+/// How many documents were compared, and what differed.
+#[derive(Debug, Default)]
+struct Score {
+    compared: usize,
+    known: usize,
+    differences: Vec<String>,
+}
+
+impl Score {
+    fn add(&mut self, url: &str, name: &str, case: &Case) {
+        let (theirs, their_error) = node_answers(url, case);
+        let (ours, our_error) = our_answers(case, service::clock::wall_ms());
+        assert_eq!(theirs.len(), ours.len(), "{name}: the node answered another number of documents");
+        for (nth, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
+            self.compared += 1;
+            let same = theirs.is_same(ours);
+            let known = case.known.as_deref().or_else(|| theirs.known_difference(case, ours));
+            match (known, same) {
+                (Some(_), false) => self.known += 1,
+                (_, true) => {}
+                (None, false) => self.differences.push(format!(
+                    "{name}: {}\n  document {}\n  node {} {their_error}\n  ours {} {our_error}",
+                    case.pipeline(),
+                    case.docs[nth],
+                    shown(theirs),
+                    shown(ours)
+                )),
+            }
+        }
+    }
+
+    /// Tells what differed and holds it against the bar.
+    #[track_caller]
+    fn check(self, what: &str) {
+        let Self { compared, known, differences } = self;
+        let same = compared - known - differences.len();
+        eprintln!("{what}: {compared} documents compared, {same} the same, {known} known differences");
+        for difference in differences.iter().take(SHOWN_MAX) {
+            eprintln!("{difference}");
+        }
+        assert!(compared > 0, "{what}: nothing was compared");
+        assert!(
+            (same + known) * 100 >= compared * SAME_PERCENT_MIN,
+            "{what}: {} of {compared} documents differ",
+            differences.len()
+        );
+    }
+}
+
+fn shown(answer: &Answer) -> String {
+    match answer {
+        Answer::Document(source, metadata) => format!("{source} {}", json!(metadata)),
+        Answer::Dropped => "dropped".to_owned(),
+        Answer::Error(kind, reason) => format!("{kind}: {reason}"),
+        Answer::Refused => "refused".to_owned(),
+        Answer::RequestFailed(kind, reason) => format!("request failed: {kind}: {reason}"),
+    }
+}
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle/cases")
+}
+
+/// File name and cases of every file, but for those that `ORACLE_ONLY` does not name.
+fn cases() -> Vec<(String, Vec<Case>)> {
+    let only = std::env::var("ORACLE_ONLY").unwrap_or_default();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(here()).expect("the cases").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = std::fs::read_to_string(path).expect("the cases can be read");
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let cases = serde_saphyr::from_str_with_options(&text, options);
+        (name, cases.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    };
+    paths.iter().map(read).filter(|(name, _)| only.is_empty() || *name == only).collect()
+}
+
+#[test]
+fn the_cases_come_out_the_same() {
+    let node = stack::shared().node;
+    let mut score = Score::default();
+    for (name, cases) in cases() {
+        let before = score.compared;
+        for case in &cases {
+            score.add(&node.url, &name, case);
+        }
+        eprintln!("{name}: {} documents", score.compared - before);
+    }
+    score.check("cases");
+}
+
+#[test]
+fn random_pipelines_come_out_the_same() {
+    let node = stack::shared().node;
+    let count = if std::env::var_os("TAILRACE_TEST_FULL").is_some() { RANDOM_FULL } else { RANDOM };
+    let mut score = Score::default();
+    for seed in 0..count {
+        score.add(&node.url, &format!("seed {seed}"), &generate::case(seed));
+    }
+    score.check("random pipelines");
+}
+
+#[test]
+fn every_known_difference_is_described() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pipeline-differences.md");
+    let text = std::fs::read_to_string(docs).expect("docs/pipeline-differences.md");
+    for (name, cases) in cases() {
+        for known in cases.iter().filter_map(|case| case.known.as_ref()) {
+            assert!(text.contains(&format!("`{known}`")), "{name}: the difference {known} is not described");
+        }
+    }
+}
+
+#[test]
+fn every_processor_has_twenty_documents() {
+    let counted: Map<String, Value> = cases()
+        .iter()
+        .map(|(name, cases)| (name.clone(), json!(cases.iter().map(|case| case.docs.len()).sum::<usize>())))
+        .collect();
+    for name in engine::processor_names().filter(|name| !generate::OURS_ALONE.contains(name)) {
+        let count = counted.get(name).and_then(Value::as_u64).unwrap_or(0);
+        assert!(count >= 20, "{name} has {count} documents in tests/oracle/cases/{name}.yml, at least 20 are wanted");
+    }
+}
