@@ -1,11 +1,14 @@
 //! What `agent.yaml` says of Kafka.
 
-use crate::key::Template;
-use crate::lanes::HAND_OVER;
+use crate::template::Template;
+use crate::token::TokenSource;
+use crate::topic::is_name;
 use anyhow::{Context as _, bail};
+use event::wire;
 use serde::Deserialize;
 use service::load::ByteSize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where and how records are produced. YAML: `kafka`.
@@ -14,13 +17,19 @@ use std::time::Duration;
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port`.
     pub brokers: Vec<String>,
-    /// Topic. Default `logs`.
+    /// Topic: a template with a literal prefix. Default `logs`.
     #[serde(default = "topic")]
     pub topic: String,
+    /// Topic of records whose own cannot be made of their fields. Default: the literal prefix of `topic`.
+    #[serde(default)]
+    pub fallback_topic: Option<String>,
     /// How to make the topic if it does not exist. Default `null`: it must exist.
     #[serde(default)]
     pub create_topic: Option<CreateTopic>,
-    /// Template of the record key. Default `{host.name}/{log.file.path}`: order per file.
+    /// Explicit partition, for all records. Default: `partitioner` chooses.
+    #[serde(default)]
+    pub partition: Option<u32>,
+    /// Template of the record key. Default `{host.name}/{log.file.path}`: order per file. Empty: no key.
     #[serde(default = "key")]
     pub key: String,
     /// How a record without explicit partition finds its own. Default `key`.
@@ -29,21 +38,45 @@ pub struct KafkaConfig {
     /// Promise. Default `at_least_once`.
     #[serde(default)]
     pub delivery: Delivery,
-    /// Acknowledgements that the leader waits for. Default `all`.
+    /// Acknowledgements that a record needs. Default `all`; with `delivery: at_most_once` none.
     #[serde(default)]
-    pub acks: Acks,
+    pub acks: Option<Acks>,
+    /// Send nothing where the promise is weaker than asked. Default: warn and send.
+    #[serde(default)]
+    pub strict: bool,
+    /// What becomes of a record that is too large by itself. Default `truncate`.
+    #[serde(default)]
+    pub too_large: TooLarge,
+    /// Topic of records that the broker refuses. Default: they wait.
+    #[serde(default)]
+    pub dead_letter_topic: Option<String>,
     /// Form of a record. Default `json`.
     #[serde(default)]
     pub codec: Codec,
+    /// With `codec: raw`: what the line does not say travels in headers. Default: no.
+    #[serde(default)]
+    pub headers: bool,
+    /// Headers of one's own: name → template. Default: none.
+    #[serde(default)]
+    pub header_fields: BTreeMap<String, String>,
+    /// Largest record of `codec: packed`, before compression; one larger line is a record of its own. Default 64 KiB.
+    #[serde(default = "pack_bytes")]
+    pub pack_bytes: ByteSize,
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`. Default `lz4`.
     #[serde(default)]
     pub compression: Compression,
+    /// gzip: 0 to 9, lz4: 0 to 12, zstd: 0 to 12. Default: the codec's own.
+    #[serde(default)]
+    pub compression_level: Option<i32>,
     /// Longest wait for a batch to fill. Default `5ms`.
     #[serde(default = "linger", with = "service::load::duration")]
     pub linger: Duration,
     /// Largest batch of one partition, before compression. Default 1 MiB, and never more than the topic takes.
     #[serde(default = "batch_bytes")]
     pub batch_bytes: ByteSize,
+    /// Where tokens to log in with (OAUTHBEARER) come from: `{file: PATH}` or `{command: [PROGRAM, …]}`. Default: none.
+    #[serde(default)]
+    pub oauth_token: Option<TokenSource>,
     /// Options passed through to librdkafka. Those that would weaken the promise are refused.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
@@ -63,27 +96,77 @@ pub struct CreateTopic {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Partitioner {
-    /// Hash of the key: murmur2, as the Java client computes it.
+    /// Hash of the key: murmur2, as the Java client computes it. Records without a key as `sticky`.
     #[default]
     Key,
+    /// Each record to the next partition.
+    RoundRobin,
+    /// One partition until a request is filled, then another.
+    Sticky,
+    /// Each record to any partition.
+    Random,
 }
 
 /// YAML: `delivery`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// acks=all and the idempotent producer.
+    /// Read again until acknowledged; with acks=all by the idempotent producer.
     #[default]
     AtLeastOnce,
+    /// The offset is stored before the send, and nothing is sent again.
+    AtMostOnce,
 }
 
 /// YAML: `acks`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acks {
+    /// None: the broker does not answer.
+    #[serde(rename = "0")]
+    None,
+    /// The leader's own.
+    #[serde(rename = "1")]
+    Leader,
     /// All in-sync replicas.
     #[default]
     All,
+}
+
+impl Acks {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "0",
+            Self::Leader => "1",
+            Self::All => "all",
+        }
+    }
+}
+
+/// YAML: `too_large`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TooLarge {
+    /// Cut and flag it.
+    #[default]
+    Truncate,
+    /// Send it to `dead_letter_topic`, as much of it as fits.
+    DeadLetter,
+}
+
+impl KafkaConfig {
+    /// The acknowledgements that count: those written, or the promise's own.
+    pub fn acks(&self) -> Acks {
+        self.acks.unwrap_or(match self.delivery {
+            Delivery::AtLeastOnce => Acks::All,
+            Delivery::AtMostOnce => Acks::None,
+        })
+    }
+
+    /// Sequences, so that no retry of the client makes a copy.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.delivery == Delivery::AtLeastOnce && self.acks() == Acks::All
+    }
 }
 
 /// YAML: `codec`.
@@ -95,6 +178,8 @@ pub enum Codec {
     Json,
     /// The line itself.
     Raw,
+    /// Many lines of one file in one record.
+    Packed,
 }
 
 /// YAML: `compression`.
@@ -115,13 +200,22 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Gzip => "gzip",
             Self::Snappy => "snappy",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
+        }
+    }
+
+    /// Levels that it has. Source: librdkafka's CONFIGURATION.md, `compression.level`.
+    fn levels(self) -> std::ops::RangeInclusive<i32> {
+        match self {
+            Self::None | Self::Snappy => 0..=0,
+            Self::Gzip => 0..=9,
+            Self::Lz4 | Self::Zstd => 0..=12,
         }
     }
 }
@@ -132,6 +226,10 @@ fn topic() -> String {
 
 fn key() -> String {
     "{host.name}/{log.file.path}".into()
+}
+
+fn pack_bytes() -> ByteSize {
+    ByteSize(64 * 1024)
 }
 
 fn linger() -> Duration {
@@ -151,8 +249,14 @@ pub struct ShipperConfig {
     pub kafka: KafkaConfig,
     /// Longest wait for acknowledgements when stopping.
     pub drain_timeout: Duration,
+    /// The topic, compiled.
+    pub(crate) topic: Template,
+    /// The topic, or the one of records whose own cannot be made.
+    pub(crate) fixed_topic: String,
     /// The key, compiled.
     pub(crate) key: Template,
+    /// The headers of one's own, compiled.
+    pub(crate) header_fields: Vec<(Arc<str>, Template)>,
 }
 
 impl ShipperConfig {
@@ -163,62 +267,89 @@ impl ShipperConfig {
         if kafka.brokers.is_empty() {
             bail!("kafka.brokers: at least one host:port is needed");
         }
-        let is_safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let is_name = !matches!(kafka.topic.as_str(), "" | "." | "..") && kafka.topic.len() <= 249;
-        if !is_name || !kafka.topic.chars().all(is_safe) {
-            bail!("kafka.topic: {:?} is not a topic name (1 to 249 of a-z A-Z 0-9 . _ -)", kafka.topic);
-        }
+        let topic = Template::new(&kafka.topic).context("kafka.topic")?;
+        let fixed_topic = fixed_topic(&kafka, &topic)?;
         let key = Template::new(&kafka.key).context("kafka.key")?;
-        let config = Self { name: name.to_owned(), kafka, drain_timeout, key };
+        let header_fields = header_fields(&kafka)?;
+        if topic.is_of_lines() && kafka.create_topic.is_some() {
+            bail!(
+                "kafka.create_topic: {:?} takes a field of the line, and no line makes a topic: make them yourself",
+                kafka.topic
+            );
+        }
+        if kafka.codec == Codec::Packed {
+            let of_lines = [("topic", &topic), ("key", &key)]
+                .into_iter()
+                .chain(header_fields.iter().map(|(_, template)| ("header_fields", template)));
+            if let Some((name, _)) = of_lines.into_iter().find(|(_, template)| template.is_of_lines()) {
+                bail!(
+                    "kafka.{name}: a field of the line cannot be used with codec: packed, whose records hold many lines"
+                );
+            }
+        }
+        if kafka.headers && kafka.codec == Codec::Json {
+            bail!("kafka.headers: codec: json says everything in the payload; headers are for codec: raw");
+        }
+        match &kafka.dead_letter_topic {
+            Some(name) if !is_name(name) => bail!("kafka.dead_letter_topic: {name:?} is not a topic name"),
+            Some(name) if *name == fixed_topic => bail!("kafka.dead_letter_topic: {name:?} is kafka.topic as well"),
+            None if kafka.too_large == TooLarge::DeadLetter => {
+                bail!("kafka.too_large: dead_letter: set kafka.dead_letter_topic as well");
+            }
+            _ => {}
+        }
+        let levels = kafka.compression.levels();
+        if let Some(level) = kafka.compression_level.filter(|level| !levels.contains(level)) {
+            let (name, last) = (kafka.compression.name(), levels.end());
+            bail!("kafka.compression_level: {level}: compression: {name} has levels 0 to {last}");
+        }
+        let name = name.to_owned();
+        let config = Self { name, kafka, drain_timeout, topic, fixed_topic, key, header_fields };
         config.client()?;
         Ok(config)
     }
-
-    /// The client's settings: DESIGN.md §3 and the rules R6 of the fault reference.
-    pub(crate) fn client(&self) -> anyhow::Result<rdkafka::ClientConfig> {
-        let mut client =
-            service::kafka::client(&self.kafka.brokers, &self.kafka.librdkafka, REFUSED).context("kafka")?;
-        client
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", "0") // The file is the buffer: nothing expires.
-            .set("partitioner", "murmur2_random")
-            .set("compression.codec", self.kafka.compression.name())
-            .set("linger.ms", self.kafka.linger.min(HAND_OVER).as_millis().to_string())
-            .set("batch.size", self.kafka.batch_bytes.0.to_string())
-            .set("batch.num.messages", "100000")
-            // The byte budget bounds what is in flight; a second bound here could only deadlock with it.
-            .set("queue.buffering.max.messages", "0")
-            .set("queue.buffering.max.kbytes", "2147483647")
-            .set("topic.metadata.refresh.interval.ms", "30000"); // New partitions are used within 60 s.
-        Ok(client)
-    }
 }
 
-/// Options of librdkafka that are ours, and why.
-const REFUSED: &[(&str, &str)] = &[
-    ("acks", "set kafka.acks"),
-    ("request.required.acks", "set kafka.acks"),
-    ("enable.idempotence", "at_least_once needs the idempotent producer"),
-    ("message.timeout.ms", "a record that expires is lost; the file is the buffer"),
-    ("delivery.timeout.ms", "a record that expires is lost; the file is the buffer"),
-    ("retries", "a record whose retries are used up is lost"),
-    ("message.send.max.retries", "a record whose retries are used up is lost"),
-    ("delivery.report.only.error", "only a delivery report moves an offset"),
-    ("max.in.flight", "the idempotent producer chooses it"),
-    ("max.in.flight.requests.per.connection", "the idempotent producer chooses it"),
-    ("enable.gapless.guarantee", "it stops the producer where reading again suffices"),
-    ("queue.buffering.max.messages", "set memory"),
-    ("queue.buffering.max.kbytes", "set memory"),
-    ("message.max.bytes", "it is read from the topic"),
-    ("partitioner", "set kafka.partitioner"),
-    ("compression.codec", "set kafka.compression"),
-    ("compression.type", "set kafka.compression"),
-    ("linger.ms", "set kafka.linger"),
-    ("queue.buffering.max.ms", "set kafka.linger"),
-    ("batch.size", "set kafka.batch_bytes"),
-    ("transactional.id", "delivery: exactly_once is not built yet"),
-];
+/// The topic if it is one name, else the one for records that no name can be made of.
+fn fixed_topic(kafka: &KafkaConfig, topic: &Template) -> anyhow::Result<String> {
+    let wrong = "is not a topic name (1 to 249 of a-z A-Z 0-9 . _ -)";
+    if topic.is_literal() {
+        if kafka.fallback_topic.is_some() {
+            bail!("kafka.fallback_topic: topic {:?} is one name, nothing can fall back from it", kafka.topic);
+        }
+        if !is_name(&kafka.topic) {
+            bail!("kafka.topic: {:?} {wrong}", kafka.topic);
+        }
+        return Ok(kafka.topic.clone());
+    }
+    let prefix = topic.prefix().trim_end_matches(['.', '_', '-']);
+    if prefix.is_empty() {
+        bail!(
+            "kafka.topic: {:?} must start with literal text (logs-{{fields.service}}), which confines what a record can name",
+            kafka.topic
+        );
+    }
+    if let Some(literal) = topic.literals().find(|literal| !is_name(&format!("x{literal}"))) {
+        bail!("kafka.topic: {literal:?} in {:?} {wrong}", kafka.topic);
+    }
+    let fallback = kafka.fallback_topic.as_deref().unwrap_or(prefix);
+    if !is_name(fallback) {
+        bail!("kafka.fallback_topic: {fallback:?} {wrong}");
+    }
+    Ok(fallback.to_owned())
+}
+
+fn header_fields(kafka: &KafkaConfig) -> anyhow::Result<Vec<(Arc<str>, Template)>> {
+    let mut fields = Vec::new();
+    for (name, text) in &kafka.header_fields {
+        if name.is_empty() || name.contains('\0') || name.starts_with(wire::PREFIX) {
+            bail!("kafka.header_fields: {name:?}: a name is not empty and does not start with {}", wire::PREFIX);
+        }
+        let template = Template::new(text).with_context(|| format!("kafka.header_fields: {name}"))?;
+        fields.push((Arc::from(name.as_str()), template));
+    }
+    Ok(fields)
+}
 
 #[cfg(test)]
 mod tests {
@@ -236,30 +367,37 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_design() {
-        let config = load("{brokers: ['127.0.0.1:9092']}").expect("is accepted");
-        let client = config.client().expect("is accepted");
-        for (key, value) in [
-            ("acks", "all"),
-            ("enable.idempotence", "true"),
-            ("message.timeout.ms", "0"),
-            ("compression.codec", "lz4"),
-            ("allow.auto.create.topics", "false"),
-        ] {
-            assert_eq!(client.get(key), Some(value), "{key}");
-        }
-        assert_eq!(config.kafka.topic, "logs");
+    fn a_template_falls_back_to_its_prefix_or_to_what_is_told() {
+        let topic = |yaml: &str| load(&format!("{{brokers: ['a:9092'], {yaml}}}")).expect("is accepted").fixed_topic;
+        assert_eq!(topic("topic: 'logs-{fields.service}'"), "logs");
+        assert_eq!(topic("topic: 'logs-{fields.service}', fallback_topic: rest"), "rest");
     }
 
     #[test]
-    fn what_would_weaken_the_promise_is_refused() {
-        for (key, why) in REFUSED {
-            refuse(&format!("{{brokers: ['a:9092'], librdkafka: {{{key}: '1'}}}}"), why);
-        }
+    fn what_makes_no_sense_is_refused() {
         refuse("{brokers: []}", "at least one host:port");
         refuse("{brokers: ['a:9092'], topic: a/b}", "\"a/b\" is not a topic name");
+        refuse("{brokers: ['a:9092'], topic: '{fields.a}'}", "must start with literal text");
+        refuse("{brokers: ['a:9092'], topic: '-{fields.a}'}", "must start with literal text");
+        refuse("{brokers: ['a:9092'], topic: 'logs-{fields.a}/x'}", "\"/x\" in");
+        refuse("{brokers: ['a:9092'], topic: 'logs-{message}'}", "kafka.topic");
+        refuse("{brokers: ['a:9092'], topic: 'logs-{a}', fallback_topic: 'a b'}", "kafka.fallback_topic: \"a b\"");
+        refuse("{brokers: ['a:9092'], fallback_topic: other}", "nothing can fall back");
+        let create = "create_topic: {partitions: 1, replication_factor: 1}";
+        refuse(&format!("{{brokers: ['a:9092'], topic: 'logs-{{user}}', {create}}}"), "no line makes a topic");
+        refuse("{brokers: ['a:9092'], codec: packed, key: '{user}'}", "kafka.key: a field of the line");
+        refuse("{brokers: ['a:9092'], codec: packed, topic: 'logs-{user}'}", "kafka.topic: a field of the line");
+        refuse("{brokers: ['a:9092'], codec: packed, header_fields: {a: '{user}'}}", "kafka.header_fields: a field");
+        refuse("{brokers: ['a:9092'], header_fields: {tailrace-id: x}}", "does not start with tailrace-");
+        refuse("{brokers: ['a:9092'], headers: true}", "headers are for codec: raw");
+        refuse("{brokers: ['a:9092'], compression_level: 13}", "compression: lz4 has levels 0 to 12");
+        refuse("{brokers: ['a:9092'], compression: snappy, compression_level: 1}", "has levels 0 to 0");
         refuse("{brokers: ['a:9092'], key: '{message}'}", "message");
-        refuse("{brokers: ['a:9092'], acks: 1}", "acks");
+        refuse("{brokers: ['a:9092'], acks: 2}", "acks");
+        refuse("{brokers: ['a:9092'], oauth_token: {file: /a}}", "security.protocol: sasl_ssl");
+        refuse("{brokers: ['a:9092'], too_large: dead_letter}", "set kafka.dead_letter_topic");
+        refuse("{brokers: ['a:9092'], dead_letter_topic: a/b}", "\"a/b\" is not a topic name");
+        refuse("{brokers: ['a:9092'], dead_letter_topic: logs}", "is kafka.topic as well");
         refuse("{brokers: ['a:9092'], topc: x}", "topc");
     }
 }

@@ -39,20 +39,37 @@ pub(crate) struct Parcel<T> {
     /// What it takes of a request.
     pub(crate) bytes: usize,
     pub(crate) since: Instant,
+    /// It goes in a request of its own.
+    pub(crate) is_alone: bool,
     pub(crate) rest: T,
 }
 
 impl<T> Lanes<T> {
-    /// `partitions`: of the topic. If it gets more, two lanes may share a partition: no more than processor time is lost.
-    /// `batch_bytes`: what goes into one request. `linger`: longest wait for it to fill.
+    /// `partitions`: of the topic. `batch_bytes`: what goes into one request. `linger`: longest wait for it to fill.
     pub(crate) fn new(partitions: usize, batch_bytes: usize, linger: Duration) -> Self {
-        let lane = || Lane { gate: Arc::default(), waiting: VecDeque::new(), bytes: 0 };
-        let linger = linger.saturating_sub(HAND_OVER);
-        Self { lanes: std::iter::repeat_with(lane).take(partitions.max(1)).collect(), batch_bytes, linger }
+        let mut lanes = Self { lanes: Vec::new(), batch_bytes, linger: linger.saturating_sub(HAND_OVER) };
+        lanes.set_partitions(partitions);
+        lanes
     }
 
+    /// One lane for each partition, one at least.
     pub(crate) fn len(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// The topic has this many partitions now. What waits for one that is no more is given back.
+    pub(crate) fn set_partitions(&mut self, partitions: usize) {
+        let lane = || Lane { gate: Arc::default(), waiting: VecDeque::new(), bytes: 0 };
+        let partitions = partitions.max(1);
+        for parcel in self.lanes.drain(partitions.min(self.lanes.len())..).flat_map(|lane| lane.waiting) {
+            parcel.source.break_off(parcel.epoch); // What follows must not overtake it.
+        }
+        self.lanes.resize_with(partitions, lane);
+    }
+
+    /// False if two requests' worth waits for that partition: it answers too slowly, or not at all.
+    pub(crate) fn is_open(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.bytes < 2 * self.batch_bytes)
     }
 
     /// True if nothing waits.
@@ -64,6 +81,22 @@ impl<T> Lanes<T> {
         let lane = &mut self.lanes[lane];
         lane.bytes += parcel.bytes;
         lane.waiting.push_back(parcel);
+    }
+
+    /// What goes before everything that waits.
+    pub(crate) fn push_front(&mut self, lane: usize, parcel: Parcel<T>) {
+        let lane = &mut self.lanes[lane];
+        lane.bytes += parcel.bytes;
+        lane.waiting.push_front(parcel);
+    }
+
+    /// What goes into one request.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    pub(crate) fn set_batch_bytes(&mut self, batch_bytes: usize) {
+        self.batch_bytes = batch_bytes;
     }
 
     /// When the first lane is to be looked at again, if no report comes before.
@@ -81,10 +114,10 @@ impl<T> Lanes<T> {
     /// something before it was and it must not overtake.
     pub(crate) fn release(&mut self, lane: usize, now: Instant, mut hand_over: impl FnMut(Parcel<T>, &Arc<Gate>)) {
         let lane = &mut self.lanes[lane];
-        let mut handed = 0;
+        let (mut handed, mut is_last_alone) = (0, false);
         while let Some(next) = lane.waiting.front() {
             let is_current = next.source.is_current(next.epoch);
-            let begins = handed == 0 || handed + next.bytes > self.batch_bytes;
+            let begins = handed == 0 || next.is_alone || is_last_alone || handed + next.bytes > self.batch_bytes;
             if is_current && begins {
                 handed = 0;
                 let is_due = || lane.bytes >= self.batch_bytes || now >= next.since + self.linger;
@@ -96,6 +129,7 @@ impl<T> Lanes<T> {
             lane.bytes -= parcel.bytes;
             if is_current {
                 handed += parcel.bytes;
+                is_last_alone = parcel.is_alone;
                 lane.gate.open_bytes.fetch_add(parcel.bytes, Ordering::SeqCst);
                 hand_over(parcel, &lane.gate);
             }
@@ -147,9 +181,13 @@ mod tests {
             Self { lanes: Lanes::new(2, 100, LINGER), source, gates: Vec::new(), start: service::clock::monotonic() }
         }
 
-        fn push(&mut self, lane: usize, name: u32, bytes: usize) {
+        fn parcel(&self, name: u32, bytes: usize, is_alone: bool) -> Parcel<u32> {
             let (source, since) = (self.source.clone(), self.start);
-            self.lanes.push(lane, Parcel { source, epoch: 0, bytes, since, rest: name });
+            Parcel { source, epoch: 0, bytes, since, is_alone, rest: name }
+        }
+
+        fn push(&mut self, lane: usize, name: u32, bytes: usize) {
+            self.lanes.push(lane, self.parcel(name, bytes, false));
         }
 
         fn released(&mut self, lane: usize, after: Duration) -> Vec<u32> {
@@ -204,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_alone_has_a_request_of_its_own() {
+        let mut bench = Bench::new();
+        bench.push(0, 0, 10);
+        let alone = bench.parcel(1, 10, true);
+        bench.lanes.push(0, alone);
+        bench.push(0, 2, 10);
+        bench.push(0, 3, 10);
+        assert_eq!(bench.released(0, LINGER), [0]);
+        assert!(bench.gates[0].reported(10));
+        assert_eq!(bench.released(0, LINGER), [1]);
+        let before = bench.parcel(4, 10, true);
+        bench.lanes.push_front(0, before);
+        assert!(bench.gates[0].reported(10));
+        assert_eq!(bench.released(0, LINGER), [4], "what was put in front goes first");
+        assert!(bench.gates[0].reported(10));
+        assert_eq!(bench.released(0, LINGER), [2, 3]);
+    }
+
+    #[test]
     fn lanes_do_not_wait_for_each_other() {
         let mut bench = Bench::new();
         bench.push(0, 0, 100);
@@ -213,6 +270,21 @@ mod tests {
         assert_eq!(bench.released(1, LINGER), [2]);
         assert!(!bench.lanes.is_empty());
         assert!(!bench.gates[1].reported(100), "nobody waits there");
+    }
+
+    #[test]
+    fn partitions_may_become_more_or_fewer() {
+        let mut bench = Bench::new();
+        bench.push(1, 0, 199);
+        assert!(bench.lanes.is_open(0) && bench.lanes.is_open(1) && !bench.lanes.is_open(2));
+        bench.push(1, 1, 1);
+        assert!(bench.lanes.is_open(0) && !bench.lanes.is_open(1));
+        bench.lanes.set_partitions(3);
+        assert!(bench.lanes.len() == 3 && !bench.lanes.is_empty() && bench.source.is_current(0));
+        bench.lanes.set_partitions(1);
+        assert!(bench.lanes.len() == 1 && bench.lanes.is_empty() && !bench.source.is_current(0));
+        bench.lanes.set_partitions(0);
+        assert_eq!(bench.lanes.len(), 1);
     }
 
     #[test]

@@ -1,23 +1,39 @@
 //! Groups of records → Kafka.
 //!
-//! `produce [encode, key, lanes] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
-//! the agent reads it again from the file.
+//! `produce [send [template, key, encode, lanes]] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
+//! the agent reads it again from the file. With `delivery: at_most_once` `reserve` stands before it.
+
+mod reserve;
 
 mod produce;
+mod producer;
+mod send;
 mod topic;
 
 mod encode;
+mod guarantee;
 mod key;
 mod lanes;
+mod remedy;
+mod share;
+mod template;
+mod token;
 
 mod ffi;
 
+mod console;
+mod look;
+
+mod client;
 mod config;
 mod metrics;
 
-pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig};
+pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig, TooLarge};
+pub use console::{KeyFrom, Produced, produce_lines};
+pub use look::{Seen, look};
 pub use metrics::ShipperMetrics;
 pub use produce::Drained;
+pub use token::TokenSource;
 
 use anyhow::Context as _;
 use event::Group;
@@ -46,7 +62,16 @@ pub fn start(
 ) -> anyhow::Result<(mpsc::Sender<Group>, Shipper)> {
     let (output, input) = mpsc::channel(GROUPS_CAPACITY);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
-    let stage = move || runtime.block_on(produce::run(config, input, metrics, health, stop));
+    let stage = move || {
+        if config.kafka.delivery != Delivery::AtMostOnce {
+            return runtime.block_on(produce::run(config, input, metrics, health, stop));
+        }
+        let (reserved, groups) = mpsc::channel(GROUPS_CAPACITY);
+        let both = async {
+            tokio::join!(reserve::run(input, reserved), produce::run(config, groups, metrics, health, stop)).1
+        };
+        runtime.block_on(both)
+    };
     let thread =
         std::thread::Builder::new().name("produce".into()).spawn(stage).context("starting the produce thread")?;
     Ok((output, Shipper { thread }))

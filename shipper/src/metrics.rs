@@ -1,6 +1,6 @@
 //! The shipper's metrics, in one table.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Registry;
 
 /// What the shipper counts.
@@ -12,6 +12,16 @@ pub struct ShipperMetrics {
     pub produced_bytes: IntCounter,
     /// Groups that were not delivered and go back to be read again, by librdkafka's error.
     pub failed: IntCounterVec,
+    /// Records that were not delivered and are not sent again: only with `delivery: at_most_once`.
+    pub lost: IntCounter,
+    /// Records that the dead-letter topic has, by reason.
+    pub dead_lettered: IntCounterVec,
+    /// Records sent to the fallback topic, by reason.
+    pub topic_fallback: IntCounterVec,
+    /// 1 for the promise that holds.
+    pub guarantee: IntGaugeVec,
+    /// Why it is weaker than asked: how many reasons.
+    pub weaknesses: IntGauge,
     /// Groups that wait for their delivery reports.
     pub groups_in_flight: IntGauge,
     /// Lines that are not UTF-8, sent with U+FFFD for each bad sequence.
@@ -30,10 +40,16 @@ impl ShipperMetrics {
         let name = |name: &str| format!("tailrace_shipper_{name}");
         let counter = |n: &str, help: &str| registry.counter(&name(n), help);
         let counters = |n: &str, help: &str, label: &str| registry.counters(&name(n), help, &[label]);
+        let gauges = |n: &str, help: &str, label: &str| registry.gauges(&name(n), help, &[label]);
         Self {
             produced: counter("records_produced_total", "Records handed to the Kafka client."),
             produced_bytes: counter("produced_bytes_total", "Bytes of payloads, before compression."),
             failed: counters("groups_failed_total", "Groups that were not delivered.", "error"),
+            lost: counter("records_lost_total", "Records not delivered and not sent again."),
+            dead_lettered: counters("dead_lettered_total", "Records that the dead-letter topic has.", "reason"),
+            topic_fallback: counters("topic_fallback_total", "Records sent to the fallback topic.", "reason"),
+            guarantee: gauges("effective_guarantee", "1 for the promise that holds.", "guarantee"),
+            weaknesses: registry.gauge(&name("guarantee_weaknesses"), "Why the promise is weaker than asked."),
             groups_in_flight: registry.gauge(&name("groups_in_flight"), "Groups that wait for delivery reports."),
             invalid_utf8: counter("invalid_utf8_total", "Lines that are not UTF-8."),
             cut: counter("records_cut_total", "Lines cut to what the topic takes."),

@@ -22,6 +22,9 @@ const ENVELOPE: &[&[u8]] = &[
 
 /// True if the fields cannot simply be written behind the envelope: a name may stand in both.
 pub(super) fn collides(extra: &Extra) -> bool {
+    if extra.fields.trim_ascii().is_empty() {
+        return false;
+    }
     let is_taken = |name: &[u8]| ENVELOPE.contains(&name) && !(name == b"message" && extra.without_message);
     let mut collides = false;
     // A name with an escape may be any name.
@@ -29,15 +32,28 @@ pub(super) fn collides(extra: &Extra) -> bool {
     collides || !is_whole
 }
 
-/// Merges the fields into the payload that stands in `out` from `start` on. False if the fields are no JSON.
-pub(super) fn merge(extra: &Extra, start: usize, out: &mut Vec<u8>) -> bool {
-    let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(&extra.fields) else { return false };
-    let Ok(mut payload) = serde_json::from_slice::<Map<String, Value>>(&out[start..]) else { return false };
+/// The fields as they stand between the braces of their object.
+pub(super) fn inner(extra: &Extra) -> &str {
+    let fields = extra.fields.trim_ascii();
+    fields.strip_prefix('{').and_then(|fields| fields.strip_suffix('}')).unwrap_or_default().trim_ascii()
+}
+
+/// What came of a merge.
+pub(super) struct Merged {
+    /// The fields have a `message` of their own.
+    pub(super) has_message: bool,
+}
+
+/// Merges the fields into the payload that stands in `out` from `start` on. `None` if the fields are no JSON.
+pub(super) fn merge(extra: &Extra, start: usize, out: &mut Vec<u8>) -> Option<Merged> {
+    let mut fields = serde_json::from_str::<Map<String, Value>>(&extra.fields).ok()?;
+    let mut payload = serde_json::from_slice::<Map<String, Value>>(&out[start..]).ok()?;
     fields.remove("@metadata"); // What the agent knows of the record.
+    let has_message = fields.contains_key("message");
     update(&mut payload, fields, extra.overwrite);
     out.truncate(start);
     serde_json::to_writer(out, &payload).expect("writing to memory");
-    true
+    Some(Merged { has_message })
 }
 
 /// Objects are merged at every depth; of two other values `overwrite` says which one stands.

@@ -1,9 +1,7 @@
 use super::*;
-use bytes::Bytes;
-use event::{Ack, Anchor, Debt, Incarnation, Input, Permit, Source, StreamId};
-use std::sync::Arc;
+use event::{Incarnation, Input, StreamId};
 
-fn group(lines: &[&[u8]], input: Input) -> Group {
+pub(super) fn group(lines: &[&[u8]], input: Input) -> Lines {
     let (mut buffer, mut records) = (Vec::new(), Vec::new());
     for line in lines {
         let start = buffer.len() as u32;
@@ -17,14 +15,12 @@ fn group(lines: &[&[u8]], input: Input) -> Group {
         buffer.push(b'\n');
     }
     let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(7), 0);
-    let (stream, held, anchor) = (StreamId(1), Permit::none(), Anchor::default());
-    let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: 0, anchor, events: 1, bytes: 0, held };
-    let ack = Ack::new(debt, tokio::sync::mpsc::unbounded_channel().0);
+    let is_utf8 = std::str::from_utf8(&buffer).is_ok();
     let (source, buffer, read_at_ms) = (Arc::new(source), Bytes::from(buffer), 1_700_000_000_123);
-    Group { source, epoch: 0, buffer, records, read_at_ms, reread: false, ack }
+    Lines { source, buffer, records, read_at_ms, reread: false, is_utf8 }
 }
 
-fn encode(group: &Group, max: usize) -> (Vec<serde_json::Value>, Counts) {
+fn encode(group: &Lines, max: usize) -> (Vec<serde_json::Value>, Counts) {
     let (mut out, mut spans) = (Vec::new(), Vec::new());
     let counts = json(group, "web-01", max, &mut out, &mut spans);
     let parse = |s: &Range<u32>| serde_json::from_slice(&out[s.start as usize..s.end as usize]).expect("is JSON");

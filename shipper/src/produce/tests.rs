@@ -2,12 +2,16 @@
 
 use super::*;
 use crate::config::KafkaConfig;
-use event::{Ack, Anchor, Debt, Entry, Incarnation, Input, Permit, Record, StreamId};
+use crate::lanes::Lanes;
+use bytes::Bytes;
+use event::{Ack, Anchor, Debt, Entry, Incarnation, Input, Permit, Record, Source, StreamId};
 use rdkafka::mocking::MockCluster;
 use service::metrics::Registry;
+use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-const FACTS: Facts = Facts { message_bytes_max: 1_048_588, partitions: 1 };
+const FACTS: Facts =
+    Facts { message_bytes_max: 1_048_588, partitions: 1, replicas: 1, insync_min: None, unclean_election: None };
 const LINES: &[u8] = b"one\ntwo\n";
 
 struct Bench {
@@ -24,7 +28,8 @@ impl Bench {
                 .expect("valid");
         let config = ShipperConfig::new("web-01", kafka, Duration::from_secs(10)).expect("valid");
         let metrics = ShipperMetrics::new(&Registry::default());
-        let producer = Producer::new(&config, FACTS, metrics.clone(), Health::new()).expect("librdkafka starts");
+        let producer =
+            Producer::new(&config, FACTS.message_bytes_max, metrics.clone(), Health::new()).expect("librdkafka starts");
         let source = Source::new(StreamId(1), Arc::new(Input::default()), "/a".into(), Incarnation(1), 0);
         Self { producer, sender: Sender::new(&config, FACTS, metrics.clone()), source: Arc::new(source), metrics }
     }
@@ -47,7 +52,7 @@ impl Bench {
             reread: false,
             ack: Ack::new(debt, ledger),
         };
-        self.sender.send(&self.producer, group);
+        self.sender.send(&mut self.producer, group);
         entries
     }
 }
@@ -99,7 +104,7 @@ async fn what_waits_for_a_slow_request_is_delivered_in_the_end() {
     mock.create_topic("logs", 1, 1).expect("a topic");
     mock.broker_round_trip_time(1, Duration::from_millis(200)).expect("a slow broker");
     let mut bench = Bench::start(&mock.bootstrap_servers());
-    bench.sender.lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
+    bench.sender.routes[0].lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
     let mut entries = [bench.send(), bench.send(), bench.send()];
     assert_eq!(bench.metrics.groups_in_flight.get(), 1, "librdkafka would spin with more");
     assert!(end(bench.sender, bench.producer, Duration::from_secs(20)).await, "everything is delivered");
@@ -111,7 +116,7 @@ async fn what_waits_for_a_slow_request_is_delivered_in_the_end() {
 #[tokio::test]
 async fn what_still_waits_when_patience_ends_is_given_back() {
     let mut bench = Bench::start(NOBODY);
-    bench.sender.lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
+    bench.sender.routes[0].lanes = Lanes::new(1, LINES.len(), Duration::ZERO);
     let mut entries = [bench.send(), bench.send()];
     assert_eq!(bench.metrics.groups_in_flight.get(), 1);
     assert!(!end(bench.sender, bench.producer, Duration::from_millis(20)).await, "not everything was delivered");

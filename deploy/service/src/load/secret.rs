@@ -59,7 +59,7 @@ impl Secret {
     }
 
     /// Text that is no secret in itself, but shares a way with some that are.
-    pub(crate) fn from_plain(text: &str) -> Self {
+    pub fn from_plain(text: &str) -> Self {
         Self(text.to_owned())
     }
 
