@@ -95,6 +95,11 @@ impl AgentFile {
         &self.state_dir
     }
 
+    /// Where it ships to.
+    pub(crate) fn kafka(&self) -> &KafkaConfig {
+        &self.kafka
+    }
+
     /// Where a running agent answers.
     pub(crate) fn listen(&self) -> &str {
         &self.metrics.listen
@@ -186,7 +191,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             "standard input was not delivered in time; the rest is lost",
         ));
     }
-    let is_drained = shipper.join() == Drained::All;
+    let drained = shipper.join();
+    anyhow::ensure!(
+        drained != Drained::Stopped,
+        "this cluster never takes what kafka asks for; see the log, and the configuration"
+    );
+    let is_drained = drained == Drained::All;
     if left.ended == Ended::Undelivered {
         return Ok(finish(false, "not drained in time; what cannot be read again is lost"));
     }

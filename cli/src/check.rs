@@ -9,12 +9,16 @@ use std::process::ExitCode;
 
 /// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`.
 ///
-/// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now.
+/// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now, and
+/// what its topic makes of the promise and of long lines. It asks the brokers for that, for some seconds at most, and sends nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+    /// Ask no broker
+    #[arg(long)]
+    offline: bool,
 }
 
 /// A configuration that is well formed and yet cannot be used.
@@ -41,7 +45,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let path = &options.config;
     let sketch: Sketch = service::load::read_config(path)?;
     let found = match (sketch.inputs.or(sketch.inputs_dir), sketch.elasticsearch) {
-        (Some(_), None) => agent(path)?,
+        (Some(_), None) => agent(path, options.offline)?,
         (None, Some(_)) => indexer(path)?,
         _ => {
             let what = "neither an agent's file (with inputs) nor an indexer's (with elasticsearch)";
@@ -52,15 +56,40 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn agent(path: &Path) -> anyhow::Result<String> {
+fn agent(path: &Path, is_offline: bool) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
-    let (agent, _) = file.compile(path)?;
-    for warning in
-        crate::overlap::warnings(&crate::inputs::of_files(crate::inputs::configured(path, &file)?), file.state_dir())
-    {
+    let (agent, shipper) = file.compile(path)?;
+    let inputs = crate::inputs::configured(path, &file)?;
+    let lines: Vec<_> = inputs.iter().map(|input| (input.config.id.clone(), input.config.line_bytes_max.0)).collect();
+    for warning in crate::overlap::warnings(&crate::inputs::of_files(inputs), file.state_dir()) {
         eprintln!("{warning}");
     }
+    if !is_offline {
+        for warning in of_kafka(shipper::look(&shipper), &lines) {
+            eprintln!("{warning}");
+        }
+    }
     Ok(format!("an agent with {} input(s)", agent.inputs.len()))
+}
+
+/// What the topic makes of the promise, and of lines as long as inputs allow: (id of the input, bytes).
+fn of_kafka(seen: anyhow::Result<shipper::Seen>, lines: &[(String, u64)]) -> Vec<String> {
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(error) => return vec![format!("kafka: {error:#}")],
+    };
+    let (topic, limit) = (&seen.topic, seen.message_bytes_max);
+    let weak = seen
+        .weaknesses
+        .iter()
+        .map(|reason| format!("kafka: topic {topic}: {} holds, weaker than asked: {reason}", seen.guarantee));
+    let long = lines.iter().filter(|(_, bytes)| usize::try_from(*bytes).is_ok_and(|bytes| bytes > limit)).map(|(id, bytes)| {
+        format!(
+            "input {id}: line_bytes_max {bytes} is more than topic {topic} takes (max.message.bytes {limit}): longer lines go \
+             the way of kafka.too_large"
+        )
+    });
+    weak.chain(long).collect()
 }
 
 fn indexer(path: &Path) -> anyhow::Result<String> {
@@ -68,4 +97,24 @@ fn indexer(path: &Path) -> anyhow::Result<String> {
     let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
     indexer::check(&config).map_err(unusable)?;
     Ok("an indexer; its pipelines compile".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_topic_makes_of_the_configuration_is_told() {
+        let seen = shipper::Seen {
+            topic: "logs".into(),
+            message_bytes_max: 1_000,
+            guarantee: "at_least_once",
+            weaknesses: vec!["replication factor 1: use 3".into()],
+        };
+        let told = of_kafka(Ok(seen), &[("short".into(), 1_000), ("long".into(), 1_001)]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], "kafka: topic logs: at_least_once holds, weaker than asked: replication factor 1: use 3");
+        assert!(told[1].starts_with("input long: line_bytes_max 1001 is more than topic logs takes"), "{}", told[1]);
+        assert_eq!(of_kafka(Err(anyhow::anyhow!("no broker answers")), &[]), ["kafka: no broker answers"]);
+    }
 }

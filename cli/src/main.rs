@@ -8,6 +8,7 @@ mod reload;
 
 mod check;
 mod overlap;
+mod produce;
 mod simulate;
 mod state;
 mod take_over;
@@ -50,6 +51,8 @@ enum Command {
     Indexer(indexer::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Produces lines of a file or of standard input to Kafka
+    Produce(produce::Options),
     /// Runs a pipeline on documents or lines from standard input
     Simulate(simulate::Options),
     /// Shows what an agent remembers of its files, or makes it forget some
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Produce(options) => produce::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

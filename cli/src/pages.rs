@@ -20,7 +20,7 @@ const METRICS: &str = include_str!("../../docs/metrics.md");
 /// A key that no configuration has.
 const STRANGER: &str = "zz_stranger";
 /// Maps whose keys are the user's own, or the names of parsers, whose keys docs/lines.md has.
-const FREE: [&str; 3] = ["inputs[].fields", "inputs[].parsers[]", "kafka.librdkafka"];
+const FREE: [&str; 4] = ["inputs[].fields", "inputs[].parsers[]", "kafka.header_fields", "kafka.librdkafka"];
 /// The same values without any key that has a default.
 const AGENT_REQUIRED: &str = "\
     {inputs: [{id: nginx, type: file, paths: [/var/log/nginx/access.log*]}], kafka: {brokers: ['127.0.0.1:9092']}}";
@@ -214,12 +214,20 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
     let and_others = [&indexer.pipeline_failures, &indexer.commits];
-    for counters in
-        one_label.iter().chain(&and_more).chain(&in_bytes).chain(&of_streams).chain(&of_indexer).chain(&and_others)
+    let of_shipper = [&shipper.dead_lettered, &shipper.topic_fallback];
+    for counters in one_label
+        .iter()
+        .chain(&and_more)
+        .chain(&in_bytes)
+        .chain(&of_streams)
+        .chain(&of_indexer)
+        .chain(&and_others)
+        .chain(&of_shipper)
     {
         counters.with_label_values(&["x"]).inc();
     }
     indexer.lag.with_label_values(&["x", "0"]).set(0);
+    shipper.guarantee.with_label_values(&["x"]).set(0);
 
     let text = registry.text();
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
