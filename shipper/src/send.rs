@@ -6,7 +6,7 @@
 mod alone;
 mod route;
 
-use route::Routes;
+use route::{Route, Routes};
 
 use crate::config::{Codec, Delivery, Partitioner, ShipperConfig};
 use crate::encode::{self, Counts, Headers, Lines, Name, Packed, Packer};
@@ -86,7 +86,11 @@ impl Sender {
 
     /// When to [`release`](Self::release), if no report comes before.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.routes.iter().filter_map(|route| Some(route.lanes.due()?.max(route.held_until?))).min()
+        let due = |route: &Route| {
+            let due = route.lanes.due()?;
+            Some(route.held_until.map_or(due, |until| until.max(due)))
+        };
+        self.routes.iter().filter_map(due).min()
     }
 
     /// Encodes `group` and hands it over, now or when its turn has come. Its topics are known: see [`Routes::unknown`].

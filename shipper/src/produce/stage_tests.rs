@@ -48,7 +48,8 @@ impl Bench {
         for (topic, partitions) in topics {
             mock.create_topic(topic, *partitions, 1).expect("a topic");
         }
-        let yaml = format!("{{brokers: ['{}'], linger: 0s, {kafka}}}", mock.bootstrap_servers());
+        let linger = if kafka.contains("linger") { "" } else { "linger: 0s, " };
+        let yaml = format!("{{brokers: ['{}'], {linger}{kafka}}}", mock.bootstrap_servers());
         let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let config = ShipperConfig::new("web-01", kafka, WAIT).expect("valid");
         let (metrics, health, (trigger, stop)) =
@@ -243,6 +244,15 @@ async fn what_this_cluster_never_takes_stops_the_shipper_and_loses_nothing() {
     bench.send(0, &[("line", "")]).await;
     bench.returned().await;
     assert_eq!(bench.stage.await.expect("it ends by itself"), Drained::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fills_no_request_goes_when_it_has_waited_for_linger() {
+    let mut bench = Bench::start(&[("logs", 1)], "codec: raw, linger: 50ms");
+    bench.send(0, &[("alone", "")]).await;
+    bench.settled().await;
+    assert_eq!(bench.values("logs"), ["alone"]);
+    assert_eq!(bench.end().await, Drained::All);
 }
 
 #[tokio::test(flavor = "multi_thread")]
