@@ -65,6 +65,8 @@ const REVOKE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// So many bulk bodies would fill the memory; about a third of them are there at once, the rest is for records.
 const BODY_SHARE: u64 = 16;
+/// Bodies of so many requests under way are kept for their next use.
+const KEPT_WITH_NODE: usize = 2;
 /// Smallest limit that follows from the memory.
 const BODY_BYTES_MIN: u64 = 256 << 10;
 
@@ -185,8 +187,10 @@ fn start_workers(
     batches: &mpsc::Sender<Batch>,
 ) -> (Vec<Lane>, Vec<JoinHandle<()>>) {
     let limits = batch_limits(config);
-    // Each worker fills one, or waits with one; one waits between; the others are with the search node.
-    let bodies = Pool::new((count + 1 + config.elasticsearch.concurrency.max) * batch::body_capacity(&limits));
+    // Each worker fills one, or waits with one; one waits between; the others are with the search node. What is there beyond
+    // that, while many requests are under way, is bounded by the budget, and freed when it comes back.
+    let with_node = config.elasticsearch.concurrency.max.min(KEPT_WITH_NODE);
+    let bodies = Pool::new((count + 1 + with_node) * batch::body_capacity(&limits));
     let start = |number: usize| {
         let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
