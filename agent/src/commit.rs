@@ -108,9 +108,6 @@ impl Waiter {
     }
 }
 
-/// A sync under way.
-type Syncing = Pin<Box<dyn Future<Output = Synced> + Send>>;
-
 struct Commit {
     store: Store,
     ledger: Ledger,

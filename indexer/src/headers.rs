@@ -7,6 +7,7 @@ use event::{Incarnation, wire};
 use rdkafka::Message as _;
 use rdkafka::bindings as native;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage};
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::LazyLock;
@@ -44,6 +45,14 @@ pub enum Body<'m> {
 pub fn sent<'m>(message: &'m BorrowedMessage<'_>) -> Option<Result<Sent<'m>, String>> {
     let headers = message.headers()?;
     read(|name| value(headers, name))
+}
+
+/// The same of a dead letter, whose headers hold what the record's did: names without [`wire::PREFIX`].
+pub(crate) fn of_letter(headers: &BTreeMap<String, String>) -> Option<Result<Sent<'_>, String>> {
+    read(|header| {
+        let name = NAMES[header as usize].to_str().ok()?.strip_prefix(wire::PREFIX)?;
+        Some(headers.get(name)?.as_bytes())
+    })
 }
 
 fn read<'m>(of: impl Fn(Header) -> Option<&'m [u8]>) -> Option<Result<Sent<'m>, String>> {

@@ -283,7 +283,7 @@ impl Track {
 
 impl Gathered {
     /// Takes a record, event by event if it is a packed one.
-    fn put(&mut self, record: Incoming<'_>) {
+    pub(crate) fn put(&mut self, record: Incoming<'_>) {
         let Incoming { key, value, offset, timestamp_ms, sent } = record;
         let (key, start) = (key.map(|bytes| self.copy(bytes)), self.buffer.len());
         let value = value.map(|bytes| self.copy(bytes));

@@ -6,9 +6,11 @@ use crate::bulk::Cluster;
 use crate::config::{BatchConfig, DocumentId, IndexerConfig};
 use crate::dead_letter::{DeadLetters, Letter, Writing};
 use crate::deliver::{Delivery, Waits};
+use crate::headers;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::parcel::{Gathered, Parcel, Taken};
+use crate::parcel::{Gathered, Parcel};
+use crate::partitions::Incoming;
 use crate::pool::Pool;
 use crate::process::{Plan, Worker};
 use anyhow::Context as _;
@@ -142,16 +144,11 @@ impl Replay {
 
 /// The record of `grave` as the consumer took it: its place and time name its document.
 fn parcel(grave: &Grave, metrics: &Metrics) -> Parcel {
-    let mut buffer = Vec::new();
-    let mut put = |bytes: &Vec<u8>| {
-        let start = buffer.len() as u32;
-        buffer.extend_from_slice(bytes);
-        start..buffer.len() as u32
-    };
-    let (key, value) = (grave.key.as_ref().map(&mut put), grave.value.as_ref().map(&mut put));
+    let (key, value) = (grave.key.as_deref(), grave.value.as_deref());
     let offset = grave.number("offset").unwrap_or(grave.place.offset);
     let timestamp_ms = grave.number("timestamp").filter(|ms| *ms >= 0);
-    let record = Taken { value, key, offset, timestamp_ms };
+    let mut gathered = Gathered::default();
+    gathered.put(Incoming { key, value, offset, timestamp_ms, sent: headers::of_letter(&grave.headers) });
     let (acks, _) = crate::acks(); // Nobody commits anything: the group that read it has.
     let debt = Debt {
         stream: StreamId(0),
@@ -164,7 +161,6 @@ fn parcel(grave: &Grave, metrics: &Metrics) -> Parcel {
         bytes: 0,
         held: Permit::none(),
     };
-    let gathered = Gathered { buffer, records: vec![record] };
     let partition = grave.number("partition").unwrap_or(grave.place.partition);
     Parcel::new(grave.header("topic").into(), partition, gathered, Ack::new(debt, acks), metrics.clone(), None)
 }
