@@ -85,6 +85,7 @@ fn poll(world: &World, next: &mut [usize], partitions: &mut Partitions, random: 
                 value: record.value.as_deref(),
                 offset: record.offset,
                 timestamp_ms: Some(1_700_000_000_000),
+                sent: None,
             };
             partitions.take(TOPIC, number as i32, incoming);
         }
