@@ -137,6 +137,10 @@ impl Tail {
     fn compare_with_file(&self, file: &mut Follow, other: &Follow, size: u64) -> io::Result<Option<Verdict>> {
         let path = other.path.display();
         let Some(original) = self.plain(other)? else {
+            if other.pack.is_some() && other.stat().is_ok_and(|(now, _)| other.has_more(now.size)) {
+                let reason = format!("it begins as {path}, with which it is compared when that is read");
+                return Ok(Some(self.wait(file, size, None, &reason)));
+            }
             // Its content cannot be looked at any more: what was read of it is compared.
             let (offset, anchor) = (other.offset, other.anchor());
             return Ok(match file.unpack_to(offset)? {
