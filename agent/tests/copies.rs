@@ -178,6 +178,19 @@ async fn a_copy_that_is_longer_than_its_original_was_or_differs_at_its_end_is_a_
 }
 
 #[tokio::test]
+async fn packed_files_of_which_one_is_the_start_of_the_other_are_two() {
+    let (folder, plain) = folder();
+    let header = "#Fields: date time method\n";
+    fs::write(plain.with_extension("log.2.gz"), gzip(header.as_bytes())).expect("written");
+    let mut running = start(folder.path(), YAML);
+    running.lines(1).await;
+    running.until("at rest", |files| files[0].acknowledged == files[0].size).await;
+    fs::write(plain.with_extension("log.1.gz"), gzip(format!("{header}one\n").as_bytes())).expect("written");
+    assert_eq!(running.lines(2).await["a.log.1.gz"].len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_input_that_is_removed_does_not_wait_for_the_copies_in_it() {
     let (folder, plain) = folder();
     append(&plain, &log(0, 100));
