@@ -146,9 +146,13 @@ pub(crate) fn incarnation(
     generation: u32,
     decoder: &Arc<Decoder>,
 ) -> io::Result<Option<Incarnation>> {
+    Ok(incarnation_of(&head_of(file)?, agent, inode, generation, decoder))
+}
+
+/// A file's first 1024 bytes, or all there are.
+pub(crate) fn head_of(file: &File) -> io::Result<Vec<u8>> {
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let head = read_span(file, 0, size.min(HEAD_BYTES_MAX))?;
-    Ok(head.and_then(|head| incarnation_of(&head, agent, inode, generation, decoder)))
+    Ok(read_span(file, 0, size.min(HEAD_BYTES_MAX))?.unwrap_or_default())
 }
 
 /// The incarnation of a file that starts with `head`: its first 1024 bytes, unpacked if it is packed, or all there are.

@@ -95,6 +95,8 @@ struct World {
     is_orderly: bool,
     /// Inodes that stood in a checkpoint that is lost, or had another name: their packed copies may get other ids.
     forgotten: BTreeSet<u64>,
+    /// Inodes that had another name: of those below 1 KiB a packed copy may not be known for one.
+    renamed: BTreeSet<u64>,
     /// Old ends of truncated files, at which a writer may go on who was not told.
     stale_ends: BTreeMap<String, u64>,
     told: Vec<String>,
@@ -182,6 +184,7 @@ impl World {
             is_settled: false,
             is_orderly: false,
             forgotten: BTreeSet::new(),
+            renamed: BTreeSet::new(),
             stale_ends: BTreeMap::new(),
             told,
         }

@@ -45,6 +45,8 @@ pub(super) struct Audit {
     done: HashSet<Line>,
     /// Inodes whose second and later lives were known only to a checkpoint that is lost.
     pub(super) renamed_lives: BTreeSet<u64>,
+    /// Inodes of which there is a packed copy that only its name could have told, and it has another.
+    pub(super) short_copies: BTreeSet<u64>,
     pub(super) received: u64,
 }
 
@@ -118,7 +120,8 @@ impl Audit {
             let id = document_id(source.incarnation, record.offset, text);
             receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
             // A line that stands in several lives or copies cannot be told from its likes.
-            if places.len() == 1 && !file.is_alike() && !disk.is_packed_like_others(place.0) {
+            let is_told = !disk.is_packed_like_others(place.0) && !self.short_copies.contains(&file.number);
+            if places.len() == 1 && !file.is_alike() && is_told {
                 if self.done.contains(&line) {
                     return Err(format!("{shown} comes again after an orderly restart"));
                 }

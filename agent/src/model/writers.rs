@@ -83,6 +83,9 @@ impl World {
         if self.forgotten.contains(&number) && self.audit.has_received(number) {
             self.audit.renamed_lives.insert(number);
         }
+        if self.renamed.contains(&number) && self.disk.size(file) < 1024 {
+            self.audit.short_copies.insert(number);
+        }
         self.disk.pack(&rotated, &to, &mut self.rng);
         self.perhaps_look()?;
         self.remove(&rotated);
@@ -102,7 +105,9 @@ impl World {
         let (Some(name), Some(to)) = (self.any_name(is_matched), self.free_name()) else { return Ok(()) };
         self.tell(format!("{name} → {to}"));
         // A short packed copy is known by the name of its original, as the agent knew it.
-        self.forgotten.insert(self.disk.files[self.disk.names[&name]].number);
+        let number = self.disk.files[self.disk.names[&name]].number;
+        self.forgotten.insert(number);
+        self.renamed.insert(number);
         self.disk.rename(&name, &to);
         Ok(())
     }
@@ -121,6 +126,7 @@ impl World {
         let to = if self.rng.bool() { self.free_name() } else { Some(self.rotated(&name)) };
         let Some(to) = to else { return Ok(()) };
         self.tell(format!("{name} = {to}"));
+        self.renamed.insert(self.disk.files[self.disk.names[&name]].number); // If the first name goes.
         self.disk.link(&name, &to);
         Ok(())
     }

@@ -55,6 +55,7 @@ impl Tail {
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
+                    self.gone.remove(&file.stream); // It has a name again.
                     // Of several hard links the first in order counts, so that the path stays the same.
                     if !std::mem::replace(&mut file.is_listed, true) && *file.path != *seen.path {
                         file.path = seen.path.into();

@@ -3,7 +3,7 @@
 use super::Tail;
 use crate::checkpoint::{Key, Saved};
 use crate::follow::{Follow, Twin, open};
-use crate::identity::{Edges, HEAD_BYTES_MAX, Likeness, head_stands, incarnation_of};
+use crate::identity::{Edges, HEAD_BYTES_MAX, Likeness, head_of, head_stands, incarnation_of};
 use crate::tail::search::find;
 use crate::unpack::Ending;
 use event::Anchor;
@@ -101,7 +101,7 @@ impl Tail {
             let (size, names) = other.stat().map_or((0, 1), |(now, names)| (now.size, names));
             // A deleted file that is still open is compared whole.
             let is_enough = named < Named::Otherwise || size >= COPY_BYTES_MIN || names == 0 || other.pack.is_some();
-            let is_like = is_enough && self.begins_alike(file, other);
+            let is_like = is_enough && self.begins_alike(file, other, named);
             is_like.then_some((Twin::File(other.stream), named))
         });
         let is_known = |saved: &&Saved| saved.input == *id && saved.cursor.is_none() && !saved.is_truncated;
@@ -118,11 +118,17 @@ impl Tail {
     }
 
     /// True if one begins with what is known of the start of the other.
-    fn begins_alike(&self, file: &Follow, other: &Follow) -> bool {
+    fn begins_alike(&self, file: &Follow, other: &Follow, named: Named) -> bool {
         let Some(pack) = &file.pack else { return false };
+        let is_alike = |head: &[u8]| head.iter().zip(pack.head()).all(|(byte, own)| byte == own);
         if let Some(head) = other.known_head() {
-            let bytes = head.len().min(pack.head().len());
-            return bytes > 0 && head[..bytes] == pack.head()[..bytes];
+            return is_alike(&head);
+        }
+        // It is closed, and may have been written anew since.
+        let opened = self.plain(other).ok().flatten().filter(|_| named < Named::Otherwise);
+        let head = opened.and_then(|opened| head_of(&opened).ok()).filter(|head| !head.is_empty());
+        if head.is_some_and(|head| is_alike(&head)) {
+            return true;
         }
         if other.offset > 0 {
             return head_stands(pack.head(), &other.anchor());
@@ -137,6 +143,10 @@ impl Tail {
     fn compare_with_file(&self, file: &mut Follow, other: &Follow, size: u64) -> io::Result<Option<Verdict>> {
         let path = other.path.display();
         let Some(original) = self.plain(other)? else {
+            if other.pack.is_some() && other.stat().is_ok_and(|(now, _)| other.has_more(now.size)) {
+                let reason = format!("it begins as {path}, with which it is compared when that is read");
+                return Ok(Some(self.wait(file, size, None, &reason)));
+            }
             // Its content cannot be looked at any more: what was read of it is compared.
             let (offset, anchor) = (other.offset, other.anchor());
             return Ok(match file.unpack_to(offset)? {
@@ -146,6 +156,8 @@ impl Tail {
                 }
                 Some(true) => None,
                 Some(false) if offset > 0 && !is_like(file, offset, &anchor) => None,
+                // A packed file is known whole: one that goes on behind it is another.
+                Some(false) if other.pack.is_some() && file.unpack_to(offset + 1)? != Some(true) => None,
                 Some(false) => Some(self.wait(file, size, Some(u64::MAX), &format!("it is a packed copy of {path}"))),
             });
         };

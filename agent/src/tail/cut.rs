@@ -9,7 +9,7 @@ impl Tail {
     /// At the end of a file, of which an event is open: if its time was up when the look began, asks for the cut to be made
     /// durable. Only then: while reading pauses time goes on, and the event's next lines may have been written already.
     pub(super) async fn ask_for_cut(&mut self, stream: StreamId, looked: Instant) {
-        let Some(file) = self.files.get(&stream).filter(|file| file.has_open()) else { return };
+        let Some(file) = self.files.get(&stream).filter(|file| file.has_open() && !file.is_cutting) else { return };
         // It must be known to the checkpoint before a cut of it is, and can be told only while the file is open.
         let start = file.handed_to();
         if let Err(error) = self.source_of(stream, start).await {
