@@ -28,24 +28,30 @@ pub(crate) async fn inspect(config: &ShipperConfig) -> anyhow::Result<Facts> {
     let mut client = config.client()?;
     client.remove("enable.idempotence"); // Producer settings mean nothing to an admin client.
     let admin: AdminClient<DefaultClientContext> = client.create().context("kafka")?;
-    let partitions = match partitions(&admin, kafka)? {
-        Some(partitions) => partitions,
-        None => create(&admin, kafka).await?,
+    let (partitions, broker) = match partitions(&admin, kafka)? {
+        Some((partitions, broker)) => (partitions, broker),
+        None => (create(&admin, kafka).await?, None),
     };
-    let message_bytes_max = message_bytes_max(&admin, kafka).await.unwrap_or(RECORD_BYTES_DEFAULT);
+    let message_bytes_max = message_bytes_max(&admin, kafka, broker).await.unwrap_or(RECORD_BYTES_DEFAULT);
     // Ending an admin client takes a tenth of a second, which the first record need not wait for.
     drop(tokio::task::spawn_blocking(move || drop(admin)));
     Ok(Facts { message_bytes_max, partitions })
 }
 
-/// How many partitions the topic has. `None` if it does not exist.
-fn partitions(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> anyhow::Result<Option<usize>> {
+/// How many partitions the topic has, and a broker that has one. `None` if it does not exist.
+fn partitions(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaConfig,
+) -> anyhow::Result<Option<(usize, Option<i32>)>> {
     let asked = admin.inner().fetch_metadata(Some(&kafka.topic), ANSWER_TIMEOUT);
     let metadata = asked.with_context(|| format!("no broker answers at {}", kafka.brokers.join(", ")))?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == kafka.topic);
     let Some(topic) = topic else { return Ok(None) };
     match topic.error().map(RDKafkaErrorCode::from) {
-        None => Ok(Some(topic.partitions().len())),
+        None => {
+            let broker = topic.partitions().iter().map(|partition| partition.leader()).find(|leader| *leader >= 0);
+            Ok(Some((topic.partitions().len(), broker)))
+        }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
         Some(error) => bail!("topic {:?}: {error}", kafka.topic),
     }
@@ -69,9 +75,34 @@ async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) 
     Ok(usize::try_from(how.partitions).unwrap_or(1))
 }
 
-async fn message_bytes_max(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig) -> Option<usize> {
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+/// Any broker can tell. Without one the client asks the controller, and waits for it where there is none at the moment.
+async fn message_bytes_max(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaConfig,
+    broker: Option<i32>,
+) -> Option<usize> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).broker_id(broker);
     let answers = admin.describe_configs([&ResourceSpecifier::Topic(&kafka.topic)], &options).await.ok()?;
     let config = answers.into_iter().next()?.ok()?;
     config.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::mocking::MockCluster;
+
+    /// The double has no controller, ever, and does not know this question.
+    #[tokio::test]
+    async fn a_cluster_without_a_controller_delays_no_start() {
+        let mock = MockCluster::new(1).expect("the mock starts");
+        mock.create_topic("logs", 3, 1).expect("a topic");
+        let yaml = format!("{{brokers: ['{}'], topic: logs}}", mock.bootstrap_servers());
+        let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
+        let config = ShipperConfig::new("web-01", kafka, Duration::from_secs(10)).expect("valid");
+        let begun = service::clock::monotonic();
+        let facts = inspect(&config).await.expect("the broker answers");
+        assert_eq!(facts, Facts { message_bytes_max: RECORD_BYTES_DEFAULT, partitions: 3 });
+        assert!(begun.elapsed() < ANSWER_TIMEOUT / 2, "{:?}", begun.elapsed());
+    }
 }
