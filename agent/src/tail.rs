@@ -21,7 +21,7 @@ use crate::config::{AgentConfig, FileInput};
 use crate::deadline::Deadlines;
 use crate::discover::{Listing, Touched};
 use crate::follow::{Follow, Lines, Look};
-use crate::identity::Edges;
+use crate::identity::{Edges, Inode};
 use crate::metrics::AgentMetrics;
 use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
 use service::clock::{monotonic, wall_ms};
@@ -89,6 +89,7 @@ pub(crate) async fn run(
         first_start: known.first_start,
         is_first_listing: true,
         claims_left: CLAIMS,
+        missed: Vec::new(),
         started_ms: u64::try_from(wall_ms()).unwrap_or(0),
         unclaimed: known.files,
         files: HashMap::new(),
@@ -157,6 +158,8 @@ struct Tail {
     is_first_listing: bool,
     /// Listings after which renamed files are still looked for.
     claims_left: u32,
+    /// What the last listing showed and what had lost its name when it was to be opened.
+    missed: Vec<Inode>,
     /// Milliseconds since 1970.
     started_ms: u64,
     /// Entries of the checkpoint for which no file was found yet.

@@ -2,7 +2,7 @@
 
 use super::claim::Claim;
 use super::search::{find_again, home_of};
-use super::{BUSY, Tail, enqueue};
+use super::{BUSY, CLAIMS, Tail, enqueue};
 use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::config::Start;
@@ -25,6 +25,7 @@ impl Tail {
         for file in self.files.values_mut() {
             file.is_listed = false;
         }
+        self.missed.clear();
         for seen in listing.files {
             let place = (seen.input, seen.inode.device, seen.inode.number);
             if let Some(stream) = self.by_inode.get(&place).copied()
@@ -50,7 +51,7 @@ impl Tail {
         renamed.into_iter().for_each(|stream| self.note_name(stream));
         self.is_first_listing = false;
         if self.claims_left > 0 {
-            self.claims_left -= 1;
+            self.claims_left = if self.misses_unclaimed() { CLAIMS } else { self.claims_left - 1 };
             self.claim_renamed().await;
             self.oldest_first();
         }
@@ -78,7 +79,10 @@ impl Tail {
     pub(super) async fn adopt(&mut self, seen: Seen) -> bool {
         match self.try_adopt(&seen).await {
             Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true, // Gone or renamed since the scan.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.missed.push(seen.inode); // Gone or renamed since the scan.
+                true
+            }
             Err(error) => {
                 tracing::warn!(path = %seen.path.display(), input = %self.inputs[seen.input].shared.id, %error,
                     "file cannot be read; it is tried again at every scan");

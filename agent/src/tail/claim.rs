@@ -118,6 +118,13 @@ impl Tail {
         Ok(())
     }
 
+    /// True if a file that an entry may belong to lost its name after the listing was made. The next listing may have been
+    /// made before that, too, and the one after it while the file was moved: so they are counted anew.
+    pub(super) fn misses_unclaimed(&self) -> bool {
+        let is_missed = |saved: &Saved| self.missed.iter().any(|inode| inode.may_be(&saved.inode));
+        !self.missed.is_empty() && self.unclaimed.values().any(is_missed)
+    }
+
     /// Entries whose files match no glob any more: renamed while the agent was down, or gone.
     pub(super) async fn claim_renamed(&mut self) {
         let unclaimed: Vec<_> = self.unclaimed.values().cloned().collect();

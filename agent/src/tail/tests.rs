@@ -277,7 +277,31 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
     let path = folder.path().join("elsewhere/a.log").to_string_lossy().into();
     let saved = Saved::new("a".into(), Incarnation(7), path, inode, Progress { offset: 4, anchor });
     let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
-    bench.listings.send(Listing::default()).await.expect("the stage runs"); // Neither where it was nor where it will be.
+    fs::rename(bench.path("a.log"), bench.path("a")).expect("renamed");
+    let meanwhile = scan(&bench.inputs); // Neither where it was nor where it will be.
+    fs::rename(bench.path("a"), bench.path("a.log")).expect("renamed");
+    bench.listings.send(meanwhile).await.expect("the stage runs");
+    bench.list().await;
+    let group = bench.groups.recv().await.expect("the stage runs");
+    assert_eq!((group.records[0].offset, group.source.incarnation), (4, Incarnation(7)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_after_listings_were_made_is_read_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
+    let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
+    let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
+    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into();
+    let saved = Saved::new("a".into(), Incarnation(7), path, inode, Progress { offset: 4, anchor });
+    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    let before = scan(&bench.inputs);
+    fs::rename(bench.path("a.log"), bench.path("b")).expect("renamed");
+    let meanwhile = scan(&bench.inputs); // Neither where it was nor where it will be.
+    fs::rename(bench.path("b"), bench.path("b.log")).expect("renamed");
+    for listing in [before, meanwhile] {
+        bench.listings.send(listing).await.expect("the stage runs");
+    }
     bench.list().await;
     let group = bench.groups.recv().await.expect("the stage runs");
     assert_eq!((group.records[0].offset, group.source.incarnation), (4, Incarnation(7)));
