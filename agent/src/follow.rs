@@ -237,6 +237,9 @@ impl Follow {
     fn begin_at(&mut self, offset: u64) {
         if let Way::Assembled(assembly) = &self.way {
             self.cuts = assembly.cuts_from(offset);
+            if self.is_cutting {
+                self.cuts.push(assembly.cut_offset()); // The checkpoint will have it, so it holds for what is read again.
+            }
         }
         (self.offset, self.long, self.way) = (offset, None, Way::Untold);
     }

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::Path;
 use tokio::sync::mpsc;
 
+mod cuts;
 mod deadlines;
 mod nasty;
 mod old;
