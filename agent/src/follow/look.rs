@@ -5,7 +5,7 @@ use super::{closed, read_at, read_head};
 use crate::assemble::{Assembly, Recipe};
 use crate::decode::Cutter;
 use crate::frame::{Framed, content, cut, frame, last_line_start};
-use crate::identity::{Edges, TAIL_BYTES_MAX, read_span};
+use crate::identity::{Edges, HEAD_BYTES_MAX, TAIL_BYTES_MAX, read_span};
 use crate::line::Events;
 use bytes::Bytes;
 use event::Record;
@@ -115,6 +115,11 @@ impl Follow {
             buffer.truncate(read);
             let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
             if zeros > 0 {
+                // Nothing of a file is passed over before there is something that its incarnation can be made of.
+                let is_told = self.source.is_some() || self.offset + read as u64 >= HEAD_BYTES_MAX as u64;
+                if !is_told && memchr::memchr(b'\n', &buffer).is_none() {
+                    return Ok(Look::End);
+                }
                 return Ok(self.pass_zeros(&buffer[..zeros], read, size, now));
             }
             let framed = frame(&buffer, self.offset, line_bytes_max, &mut records);

@@ -54,6 +54,15 @@ fn an_unfinished_line_waits_for_its_end() {
 }
 
 #[test]
+fn zeros_before_an_unfinished_first_line_wait_with_it() {
+    let mut log = Log::new(b"\0\0tw");
+    assert_eq!(log.lines(), []);
+    assert_eq!(log.follow.offset, 0, "they are passed over with it");
+    log.append(b"o\n");
+    assert_eq!(log.lines(), [(2, "two".into())]);
+}
+
+#[test]
 fn lines_over_the_buffer_edge_are_whole() {
     let line = "x".repeat(CHUNK_BYTES - 10);
     let content = format!("{line}\n0123456789abcdef\n{line}\n");
