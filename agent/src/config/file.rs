@@ -58,9 +58,7 @@ impl FileInput {
     pub(crate) fn retired(&self) -> Self {
         Self { globs: Vec::new(), is_retired: true, ..self.clone() }
     }
-}
 
-impl FileInput {
     /// What all records of the file at `path` share beside the input's own fields: see [`Source::set_fields`](event::Source::set_fields).
     pub(crate) fn fields_of(&self, path: &Path) -> String {
         self.kubernetes.as_ref().map(|kubernetes| kubernetes.fields_of(path)).unwrap_or_default()

@@ -269,15 +269,20 @@ async fn a_file_older_than_the_agent_that_turns_up_late_is_flagged_as_read_again
     assert!(bench.groups.recv().await.expect("the stage runs").reread, "an earlier life may have read it");
 }
 
-#[tokio::test]
-async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
+/// `a.log` has two lines; the checkpoint has the first, under another name.
+fn one_line_was_read_elsewhere() -> Bench {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
     let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
     let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
     let path = folder.path().join("elsewhere/a.log").to_string_lossy().into();
     let saved = Saved::new("a".into(), Incarnation(7), path, inode, Progress { offset: 4, anchor });
-    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]))
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
+    let mut bench = one_line_was_read_elsewhere();
     fs::rename(bench.path("a.log"), bench.path("a")).expect("renamed");
     let meanwhile = scan(&bench.inputs); // Neither where it was nor where it will be.
     fs::rename(bench.path("a"), bench.path("a.log")).expect("renamed");
@@ -289,13 +294,7 @@ async fn a_file_that_is_moved_while_the_agent_looks_for_it_is_read_on() {
 
 #[tokio::test]
 async fn a_file_that_is_moved_after_listings_were_made_is_read_on() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("a.log"), "one\ntwo\n").expect("written");
-    let (file, inode) = open(&folder.path().join("a.log"), Links::Refused).expect("opens");
-    let anchor = Edges::read(&file, 4).expect("readable").expect("long enough").anchor();
-    let path = folder.path().join("elsewhere/a.log").to_string_lossy().into();
-    let saved = Saved::new("a".into(), Incarnation(7), path, inode, Progress { offset: 4, anchor });
-    let mut bench = Bench::start_in(folder, BTreeMap::from([(saved.key(), saved)]));
+    let mut bench = one_line_was_read_elsewhere();
     let before = scan(&bench.inputs);
     fs::rename(bench.path("a.log"), bench.path("b")).expect("renamed");
     let meanwhile = scan(&bench.inputs); // Neither where it was nor where it will be.

@@ -5,6 +5,7 @@ use crate::config::KafkaConfig;
 use crate::lanes::Lanes;
 use bytes::Bytes;
 use event::{Ack, Anchor, Debt, Entry, Incarnation, Input, Permit, Record, Source, StreamId};
+use prometheus::core::Collector as _;
 use rdkafka::mocking::MockCluster;
 use service::metrics::Registry;
 use std::sync::Arc;
@@ -55,6 +56,17 @@ impl Bench {
         self.sender.send(&mut self.producer, group);
         entries
     }
+
+    /// Waits until the thread of the reports has told that no broker is there.
+    async fn has_heard_of_errors(&self) {
+        let is_told = || self.metrics.client_errors.collect().iter().any(|family| !family.get_metric().is_empty());
+        let looks = async {
+            while !is_told() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), looks).await.expect("librdkafka tells that nobody listens");
+    }
 }
 
 /// Nothing listens there, so nothing is ever delivered.
@@ -64,7 +76,7 @@ const NOBODY: &str = "127.0.0.1:1";
 async fn what_is_sent_is_owed_until_its_reports() {
     let mut bench = Bench::start(NOBODY);
     let mut entries = bench.send();
-    tokio::time::sleep(Duration::from_millis(50)).await; // A wrong settlement may come from the report thread.
+    bench.has_heard_of_errors().await; // A wrong settlement may come from the thread that heard of them.
     assert!(entries.try_recv().is_err(), "neither settled nor given back");
     assert_eq!(bench.metrics.groups_in_flight.get(), 1);
     bench.producer.drain(Duration::ZERO).await;
