@@ -47,11 +47,12 @@ impl Tail {
         self.missed.clear();
         for seen in listing.files {
             let place = (seen.input, seen.inode.device, seen.inode.number);
-            if let Some(stream) = self.by_inode.get(&place).copied()
-                && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
+            if let Some(stream) = self.by_inode.get(&place)
+                && self.files.get(stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
             {
+                // It was closed and deleted, and a new file has its inode. What becomes of it is decided when the packed files
+                // of this listing are known, of which one may be its copy.
                 self.by_inode.remove(&place);
-                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
