@@ -53,8 +53,9 @@ impl Tail {
                 if self.is_still_there(stream) {
                     continue; // The listing is older than this file: its inode was another's then.
                 }
+                // It was closed and deleted, and a new file has its inode. What becomes of it is decided when the packed files
+                // of this listing are known, of which one may be its copy.
                 self.by_inode.remove(&place);
-                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
