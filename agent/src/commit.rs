@@ -8,7 +8,7 @@
 use crate::board::Card;
 use crate::checkpoint::{Key, Saved, Store, Synced, Unsynced};
 use crate::metrics::AgentMetrics;
-use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
+use event::{Debt, Entry, Ledger, Progress, Share, Source, StreamId};
 use service::health::Health;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -247,15 +247,14 @@ impl Commit {
 
     fn settle(&mut self, entry: Entry) {
         match entry {
-            Entry::Settled(debt) => self.settled(&debt),
+            Entry::Settled(debt) => self.settled(&debt, &[]),
+            Entry::Shared(debt, shares) => self.settled(&debt, &shares),
             Entry::Returned(debt) => self.returned(&debt),
         }
     }
 
-    fn settled(&mut self, debt: &Debt) {
-        self.metrics.acknowledged.with_label_values(&["main"]).inc_by(debt.events.into());
-        self.metrics.bytes_acknowledged.inc_by(debt.bytes);
-        self.metrics.left_flight(debt);
+    fn settled(&mut self, debt: &Debt, shares: &[Share]) {
+        self.metrics.count_settled(debt, shares);
         // An older epoch: delivered all the same, and read again since. Its id makes the copy harmless.
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return };
         if let Some(file) = self.files.get_mut(&debt.stream) {

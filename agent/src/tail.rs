@@ -7,6 +7,7 @@ mod adopt;
 mod claim;
 mod cut;
 mod handles;
+mod held;
 mod ready;
 mod reload;
 mod risk;
@@ -23,7 +24,7 @@ use crate::discover::{Listing, Touched};
 use crate::follow::{Follow, Lines, Look};
 use crate::identity::Edges;
 use crate::metrics::AgentMetrics;
-use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
+use event::{Ack, Budget, Debt, Entry, Group, Intake, Progress, Source, StreamId};
 use service::clock::{monotonic, wall_ms};
 use service::stop::Stop;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -57,7 +58,7 @@ pub(crate) struct Wires {
     pub(crate) rewinds: UnboundedReceiver<Rewind>,
     pub(crate) control: Sender<Control>,
     pub(crate) ledger: UnboundedSender<Entry>,
-    pub(crate) output: Sender<Group>,
+    pub(crate) output: Intake,
     pub(crate) budget: Budget,
 }
 
@@ -94,6 +95,7 @@ pub(crate) async fn run(
         files: HashMap::new(),
         by_inode: HashMap::new(),
         ready: ready::Ready::default(),
+        held: held::Held::default(),
         deadlines: Deadlines::default(),
         busy: HashSet::new(),
         busy_ticks: 0,
@@ -120,6 +122,7 @@ pub(crate) async fn run(
             },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
+            () = held::until(tail.held.due()), if tail.held.due().is_some() => tail.release_held(),
             _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
@@ -166,6 +169,8 @@ struct Tail {
     /// Input, device and inode of a followed file.
     by_inode: HashMap<(usize, u64, u64), StreamId>,
     ready: ready::Ready,
+    /// Files that a rate plan holds.
+    held: held::Held,
     deadlines: Deadlines,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
@@ -176,7 +181,7 @@ struct Tail {
     budget: Budget,
     control: Sender<Control>,
     ledger: UnboundedSender<Entry>,
-    output: Sender<Group>,
+    output: Intake,
     metrics: AgentMetrics,
     board: Board,
     /// Told when a cut is durable.
@@ -244,6 +249,10 @@ impl Tail {
             self.ask_for_cut(stream, now).await;
             return Some(());
         }
+        if self.is_held(stream) {
+            return Some(());
+        }
+        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
             Ok(false) => file.look(self.inputs[file.input].line_bytes_max, now),
@@ -319,12 +328,13 @@ impl Tail {
             return Some(());
         }
         let (buffer, records, read_at_ms) = (lines.buffer, lines.records, wall_ms());
-        let group = Group { source, epoch, buffer, records, read_at_ms, reread, ack };
-        if self.output.capacity() == 0 {
+        let group = Group { source, epoch, buffer, records, read_at_ms, reread, divert: None, ack };
+        self.output.gate.passes(&group);
+        if self.output.groups.capacity() == 0 {
             self.ready.is_backlogged(); // The output is slower than reading.
         }
         service::failpoint::hit("agent-group-before-send");
-        let output = self.output.clone();
+        let output = self.output.groups.clone();
         self.unless_stopped(stream, output.send(group)).await?.ok()
     }
 

@@ -40,6 +40,7 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
+        self.held.forget(stream);
         self.deadlines.gone(stream, file.series);
         self.by_inode.remove(&(file.input, file.inode.device, file.inode.number));
         if let Some(before) = &file.replaces {
@@ -67,7 +68,7 @@ impl Tail {
             }
         }
         let reading = async {
-            while let Some(stream) = self.ready.next() {
+            while let Some(stream) = self.next_turn().await {
                 let is_read = self.files.get(&stream).is_none_or(|file| Some(&file.offset) >= ends.get(&stream));
                 if !is_read && self.turn_of(stream).await.is_none() {
                     return;

@@ -118,6 +118,17 @@ pub struct Extra {
     pub without_message: bool,
 }
 
+/// Why a group goes to another topic than its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divert {
+    /// Where it would have gone.
+    pub from: String,
+    /// The rate plan that says so.
+    pub plan: String,
+    /// What of the plan was used up: `bytes`, `events`.
+    pub reason: &'static str,
+}
+
 /// What travels between stages: many records of one source, one debt.
 #[derive(Debug)]
 pub struct Group {
@@ -133,6 +144,8 @@ pub struct Group {
     pub read_at_ms: i64,
     /// True if they may have been shipped before: read again after a start or a rewind.
     pub reread: bool,
+    /// Set if a rate plan diverts it.
+    pub divert: Option<Arc<Divert>>,
     /// Settled when all records are safe.
     pub ack: Ack,
 }

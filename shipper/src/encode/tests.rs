@@ -21,7 +21,7 @@ fn group(lines: &[&[u8]], input: Input) -> Group {
     let debt = Debt { stream, epoch: 0, seq: 0, start: 0, end: 0, anchor, events: 1, bytes: 0, held };
     let ack = Ack::new(debt, tokio::sync::mpsc::unbounded_channel().0);
     let (source, buffer, read_at_ms) = (Arc::new(source), Bytes::from(buffer), 1_700_000_000_123);
-    Group { source, epoch: 0, buffer, records, read_at_ms, reread: false, ack }
+    Group { source, epoch: 0, buffer, records, read_at_ms, reread: false, divert: None, ack }
 }
 
 fn encode(group: &Group, max: usize) -> (Vec<serde_json::Value>, Counts) {
