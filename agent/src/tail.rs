@@ -236,7 +236,7 @@ impl Tail {
     }
 
     async fn turn_of(&mut self, stream: StreamId) -> Option<()> {
-        if !self.take_handle(stream).await {
+        if self.is_held(stream) || !self.take_handle(stream).await {
             return Some(());
         }
         let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
@@ -249,10 +249,6 @@ impl Tail {
             self.ask_for_cut(stream, now).await;
             return Some(());
         }
-        if self.is_held(stream) {
-            return Some(());
-        }
-        let Some(file) = self.files.get_mut(&stream) else { return Some(()) };
         let look = match file.begins_anew(&self.agent) {
             Ok(true) => Ok(Look::Truncated),
             Ok(false) => file.look(self.inputs[file.input].line_bytes_max, now),

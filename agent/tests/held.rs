@@ -16,6 +16,7 @@ use whole::{Running, append, config, folder, one};
 struct Held {
     inputs: Mutex<BTreeSet<String>>,
     events: AtomicU64,
+    groups: AtomicU64,
 }
 
 impl Held {
@@ -35,7 +36,12 @@ impl Gate for Held {
         is_held.then(|| monotonic() + Duration::from_millis(20))
     }
 
+    fn chunk_bytes(&self, _: &Input) -> usize {
+        10_000
+    }
+
     fn passes(&self, group: &Group) {
+        self.groups.fetch_add(1, Ordering::SeqCst);
         self.events.fetch_add(group.records.len() as u64, Ordering::SeqCst);
     }
 }
@@ -86,6 +92,11 @@ async fn what_is_held_stays_in_its_files_and_takes_no_memory_from_others() {
     assert_eq!(lines.values().map(Vec::len).collect::<Vec<_>>(), [LINES, LINES], "all of it, as soon as there is room");
     running.until("nothing is held", |files| !files.iter().any(is_held)).await;
     assert_eq!(gate.events.load(Ordering::SeqCst), 3 * LINES as u64 + 1, "all that was sent is paid for, once");
+    let (groups, all) = (gate.groups.load(Ordering::SeqCst), 3 * text.len() as u64);
+    assert!(
+        (all / 10_000..=all / 9_000).contains(&groups),
+        "no more is read at once than the gate says: {groups} groups"
+    );
     running.stop().await;
 }
 

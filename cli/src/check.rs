@@ -54,13 +54,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn agent(path: &Path) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
-    let (agent, _) = file.compile(path)?;
+    let (agent, _, plans) = file.compile(path)?;
     for warning in
         crate::overlap::warnings(&crate::inputs::of_files(crate::inputs::configured(path, &file)?), file.state_dir())
     {
         eprintln!("{warning}");
     }
-    Ok(format!("an agent with {} input(s)", agent.inputs.len()))
+    let plans = if plans.is_empty() { String::new() } else { format!(" and {} rate plan(s)", plans.len()) };
+    Ok(format!("an agent with {} input(s){plans}", agent.inputs.len()))
 }
 
 fn indexer(path: &Path) -> anyhow::Result<String> {

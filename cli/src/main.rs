@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod check;
+mod limits;
 mod overlap;
 mod simulate;
 mod state;
@@ -48,6 +49,8 @@ enum Command {
     Agent(agent::Options),
     /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
     Indexer(indexer::Options),
+    /// Shows what rate plans do now, or would do with a log
+    Limits(limits::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
     /// Runs a pipeline on documents or lines from standard input
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Limits(options) => limits::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

@@ -116,6 +116,12 @@ fn envelope(group: &Group, host: &str) -> Envelope {
     if group.reread {
         head.extend_from_slice(b",\"reread\":true");
     }
+    if let Some(divert) = &group.divert {
+        member(b",\"diverted\":{\"plan\":", &divert.plan, &mut head);
+        member(b",\"reason\":", divert.reason, &mut head);
+        member(b",\"topic\":", &divert.from, &mut head);
+        head.push(b'}');
+    }
     head.extend_from_slice(b",\"_id\":\"");
 
     let mut middle = Vec::with_capacity(512);

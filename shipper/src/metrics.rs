@@ -1,6 +1,6 @@
 //! The shipper's metrics, in one table.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Registry;
 
 /// What the shipper counts.
@@ -20,6 +20,14 @@ pub struct ShipperMetrics {
     pub cut: IntCounter,
     /// Producers made anew after a fatal error.
     pub rebuilt: IntCounter,
+    /// Events that a rate plan did not let pass, by plan and outcome.
+    pub limited: IntCounterVec,
+    /// Their bytes.
+    pub limited_bytes: IntCounterVec,
+    /// How often a source was asked for and held by a rate plan.
+    pub held: IntCounter,
+    /// Groups that wait for delivery reports of a topic that takes what is diverted, by topic.
+    pub overflow_groups_in_flight: IntGaugeVec,
     /// Errors told by the client, by error.
     pub client_errors: IntCounterVec,
 }
@@ -30,6 +38,8 @@ impl ShipperMetrics {
         let name = |name: &str| format!("tailrace_shipper_{name}");
         let counter = |n: &str, help: &str| registry.counter(&name(n), help);
         let counters = |n: &str, help: &str, label: &str| registry.counters(&name(n), help, &[label]);
+        let plan_counters = |n: &str, help: &str| registry.counters(&name(n), help, &["outcome", "plan"]);
+        let topic_gauges = |n: &str, help: &str| registry.gauges(&name(n), help, &["topic"]);
         Self {
             produced: counter("records_produced_total", "Records handed to the Kafka client."),
             produced_bytes: counter("produced_bytes_total", "Bytes of payloads, before compression."),
@@ -38,6 +48,13 @@ impl ShipperMetrics {
             invalid_utf8: counter("invalid_utf8_total", "Lines that are not UTF-8."),
             cut: counter("records_cut_total", "Lines cut to what the topic takes."),
             rebuilt: counter("producers_rebuilt_total", "Producers made anew after a fatal error."),
+            limited: plan_counters("limited_events_total", "Events not let pass."),
+            limited_bytes: plan_counters("limited_bytes_total", "Bytes of lines not let pass."),
+            held: counter("limit_holds_total", "Times that a source was to be read and was held."),
+            overflow_groups_in_flight: topic_gauges(
+                "overflow_groups_in_flight",
+                "Diverted groups that wait for reports.",
+            ),
             client_errors: counters("client_errors_total", "Errors told by the Kafka client.", "error"),
         }
     }

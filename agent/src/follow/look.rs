@@ -108,7 +108,7 @@ impl Follow {
             self.long = None; // Another line stands there now.
         }
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
-        let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
+        let (mut records, mut buffer_bytes) = (Vec::new(), self.chunk_bytes as usize);
         loop {
             let mut buffer = vec![0; buffer_bytes.min(left)];
             let read = read_at(self.file()?, &mut buffer, self.offset)?;
@@ -186,7 +186,7 @@ impl Follow {
             _ => {}
         }
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
-        let (mut events, mut wanted) = (Events::default(), CHUNK_BYTES);
+        let (mut events, mut wanted) = (Events::default(), self.chunk_bytes as usize);
         loop {
             let mut chunk = vec![0; wanted.min(left)];
             let read = read_at(self.file()?, &mut chunk, self.offset)?;

@@ -5,7 +5,11 @@ use super::{Tail, enqueue};
 use event::StreamId;
 use service::clock::monotonic;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Asking for a file takes some microseconds: with many held files each is asked for less often, so that all of them together take
+/// no more than some percent of a core.
+const ASK_PAUSE: Duration = Duration::from_micros(100);
 
 /// The held files.
 #[derive(Debug, Default)]
@@ -18,8 +22,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Lets a file wait until then.
-    pub(super) fn hold(&mut self, stream: StreamId, until: Instant) {
+    /// Lets a file wait until then, and no shorter than many files may ask.
+    pub(super) fn hold(&mut self, stream: StreamId, until: Instant, now: Instant) {
+        let others = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        let until = until.max(now + ASK_PAUSE.saturating_mul(others));
         self.last += 1;
         let number = *self.numbers.entry(stream).or_insert(self.last);
         if let Some(before) = self.places.insert(stream, (until, number)) {
@@ -34,6 +40,11 @@ impl Held {
             self.waiting.remove(&place);
         }
         self.numbers.remove(&stream).is_some()
+    }
+
+    /// True if it is held, or was until it was asked for last.
+    pub(super) fn has(&self, stream: StreamId) -> bool {
+        self.numbers.contains_key(&stream)
     }
 
     /// When the first of them is to be asked for again.
@@ -55,18 +66,20 @@ impl Held {
 }
 
 impl Tail {
-    /// True if a rate plan holds the file: it has its next turn when there is room.
+    /// True if a rate plan holds the file: it has its next turn when there is room. Asked before it is opened.
     pub(super) fn is_held(&mut self, stream: StreamId) -> bool {
-        let Some(file) = self.files.get(&stream) else { return false };
+        let Some(file) = self.files.get_mut(&stream) else { return false };
+        file.is_queued = false;
         let input = &self.inputs[file.input].shared;
         match self.output.gate.opens(stream, input, &file.shipped_path) {
             Some(until) => {
-                self.held.hold(stream, until);
+                self.held.hold(stream, until, monotonic());
                 file.card.is_held(true);
                 self.ready.is_backlogged(); // It is not read as fast as it could be.
                 true
             }
             None => {
+                file.read_at_once(self.output.gate.chunk_bytes(input));
                 if self.held.forget(stream) {
                     file.card.is_held(false);
                 }
@@ -107,32 +120,39 @@ pub(super) async fn until(time: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn those_that_were_held_first_come_first_and_keep_their_place() {
         let (mut held, start) = (Held::default(), monotonic());
         let at = |ms| start + Duration::from_millis(ms);
         for (stream, ms) in [(1, 30), (2, 10), (3, 20)] {
-            held.hold(StreamId(stream), at(ms));
+            held.hold(StreamId(stream), at(ms), start);
         }
         assert_eq!(held.due(), Some(at(10)));
         assert_eq!(held.release(at(20)), [StreamId(2), StreamId(3)]);
-        held.hold(StreamId(3), at(30)); // No room yet for these two.
-        held.hold(StreamId(2), at(30));
+        held.hold(StreamId(3), at(30), start); // No room yet for these two.
+        held.hold(StreamId(2), at(30), start);
         assert_eq!(held.release(at(30)), [StreamId(1), StreamId(2), StreamId(3)]);
         assert!(held.forget(StreamId(1)), "it is read");
-        held.hold(StreamId(2), at(40));
-        held.hold(StreamId(1), at(40));
+        held.hold(StreamId(2), at(40), start);
+        held.hold(StreamId(1), at(40), start);
         assert_eq!(held.release(at(40)), [StreamId(2), StreamId(1)], "whoever was read is the last again");
         assert_eq!(held.due(), None);
     }
 
     #[test]
+    fn many_files_are_asked_for_less_often() {
+        let (mut held, start) = (Held::default(), monotonic());
+        (0..10_000).for_each(|stream| held.hold(StreamId(stream), start, start));
+        let asked = held.release(start + Duration::from_millis(100)).len();
+        assert!((990..=1_010).contains(&asked), "{asked} in a tenth of a second");
+    }
+
+    #[test]
     fn who_is_asked_for_in_between_waits_once() {
         let (mut held, start) = (Held::default(), monotonic());
-        held.hold(StreamId(1), start);
-        held.hold(StreamId(1), start + Duration::from_millis(5));
+        held.hold(StreamId(1), start, start);
+        held.hold(StreamId(1), start + Duration::from_millis(5), start);
         assert_eq!(held.release(start), []);
         assert_eq!(held.release(start + Duration::from_millis(5)), [StreamId(1)]);
         assert!(held.forget(StreamId(1)) && !held.forget(StreamId(1)));

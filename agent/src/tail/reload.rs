@@ -58,6 +58,7 @@ impl Tail {
         let limit = self.drain_timeout;
         self.stop = Stop::new().1; // From here on the time limit ends it.
         self.ready = super::ready::Ready::default();
+        self.held = super::held::Held::default(); // Who is to be read is queued below; nobody else is waited for.
         let mut ends = HashMap::new();
         for file in self.files.values_mut() {
             file.is_queued = false;

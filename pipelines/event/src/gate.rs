@@ -12,6 +12,11 @@ pub trait Gate: std::fmt::Debug + Send + Sync {
     /// changed since. `path`: as shipped, empty without a file.
     fn opens(&self, stream: StreamId, input: &Input, path: &str) -> Option<Instant>;
 
+    /// About how many bytes to read at once at most, so that what passes under a small rate is even.
+    fn chunk_bytes(&self, _input: &Input) -> usize {
+        usize::MAX
+    }
+
     /// `group` was read and is now sent: it is paid for.
     fn passes(&self, group: &Group);
 }
