@@ -39,7 +39,7 @@ impl ShipperMetrics {
         let counter = |n: &str, help: &str| registry.counter(&name(n), help);
         let counters = |n: &str, help: &str, label: &str| registry.counters(&name(n), help, &[label]);
         let plan_counters = |n: &str, help: &str| registry.counters(&name(n), help, &["outcome", "plan"]);
-        let topic_gauges = |n: &str, help: &str| registry.gauges(&name(n), help, &["topic"]);
+        let gauges = |n: &str, help: &str| registry.gauges(&name(n), help, &["topic"]);
         Self {
             produced: counter("records_produced_total", "Records handed to the Kafka client."),
             produced_bytes: counter("produced_bytes_total", "Bytes of payloads, before compression."),
@@ -51,10 +51,7 @@ impl ShipperMetrics {
             limited: plan_counters("limited_events_total", "Events not let pass."),
             limited_bytes: plan_counters("limited_bytes_total", "Bytes of lines not let pass."),
             held: counter("limit_holds_total", "Times that a source was to be read and was held."),
-            overflow_groups_in_flight: topic_gauges(
-                "overflow_groups_in_flight",
-                "Diverted groups that wait for reports.",
-            ),
+            overflow_groups_in_flight: gauges("overflow_groups_in_flight", "Diverted groups in flight."),
             client_errors: counters("client_errors_total", "Errors told by the Kafka client.", "error"),
         }
     }
