@@ -84,8 +84,9 @@ impl Bench {
         let (end, events) = (buffer.len() as u64, lines.len() as u32);
         let debt = Debt { stream, epoch, seq: 0, start: 0, end, anchor, events, bytes: end, held };
         let (source, ack) = (self.source.clone(), Ack::new(debt, self.ledger.clone()));
-        let (buffer, read_at_ms, reread) = (Bytes::from(buffer), 1_700_000_000_000, false);
-        self.output.send(Group { source, epoch, buffer, records, read_at_ms, reread, ack }).await.expect("it runs");
+        let (buffer, read_at_ms) = (Bytes::from(buffer), 1_700_000_000_000);
+        let group = Group { source, epoch, buffer, records, read_at_ms, reread: false, divert: None, ack };
+        self.output.send(group).await.expect("it runs");
     }
 
     async fn entry(&mut self) -> Entry {
