@@ -203,6 +203,7 @@ impl Partitions {
                 let from = self.ledger.progress(debt.stream).expect("the ledger has the stream of a track with debts");
                 track.epoch += 1;
                 (track.next_seq, track.in_flight, track.gathered) = (0, 0, Gathered::default());
+                track.position = Some(from.offset);
                 track.rewind = Some(track.rewind.map_or(from.offset, |cut| cut.max(from.offset)));
                 self.ledger.open(debt.stream, track.epoch, from);
             }
@@ -265,10 +266,20 @@ impl Track {
     /// Opens the debt of `records`. The stream itself opens with its first record: only that shows where reading starts.
     fn open(&mut self, stream: StreamId, records: &[Taken], held: Permit, ledger: &mut Ledger) -> Debt {
         let (first, last) = (records.first(), records.last());
-        let first = first.expect("records are not empty").offset;
-        let start = u64::try_from(first).expect("Kafka's offsets are not negative");
+        first.expect("records are not empty");
+        // A topic that is deleted and made anew counts from the beginning, even within what was gathered.
+        let begins =
+            records.windows(2).rposition(|pair| pair[1].offset < pair[0].offset).map_or(0, |before| before + 1);
+        let start = u64::try_from(records[begins].offset).expect("Kafka's offsets are not negative");
         let end = last.map_or(start, |last| last.offset as u64 + 1);
-        if self.position.is_none() {
+        let is_anew = begins > 0 || self.position.is_some_and(|position| start < position);
+        if is_anew {
+            let (topic, partition) = (&*self.topic, self.partition);
+            tracing::warn!(topic, partition, before = self.position, start, "the partition's offsets begin again");
+            self.epoch += 1; // What is in flight of before is indexed, and moves no offset.
+            (self.next_seq, self.in_flight) = (0, 0);
+        }
+        if self.position.is_none() || is_anew {
             ledger.open(stream, self.epoch, Progress { offset: start, anchor: Anchor::default() });
             self.committed = Some(start); // Nothing to commit before the first settlement.
         }
@@ -409,6 +420,26 @@ mod tests {
         check(&partitions, &[]);
         partitions.forget_commits();
         check(&partitions, &[(0, 109)]);
+        assert!(partitions.is_settled());
+    }
+
+    #[test]
+    fn of_a_topic_made_anew_the_new_offsets_are_committed() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[5, 6]);
+        let old = hand_on(&mut partitions);
+        take(&mut partitions, 0, &[7, 0, 1]); // Gathered together.
+        let both = hand_on(&mut partitions);
+        old.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[]); // Nothing of the new topic is settled.
+        both.iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(0, 2)]);
+        take(&mut partitions, 0, &[0]); // And again, between two parcels.
+        hand_on(&mut partitions).iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(0, 1)]);
         assert!(partitions.is_settled());
     }
 

@@ -213,13 +213,21 @@ impl Daemon {
     /// Waits until this life's log holds all of `words` in one line (upper or lower case). Returns that line.
     #[track_caller]
     pub fn wait_log(&self, words: &[&str], limit: Duration) -> String {
+        self.wait_log_from(0, words, limit)
+    }
+
+    /// [`Daemon::wait_log`] for what comes behind the first `from` bytes of this life's log.
+    #[track_caller]
+    pub fn wait_log_from(&self, from: usize, words: &[&str], limit: Duration) -> String {
         let what = format!("{words:?} in the {}'s log", self.half.name());
         let holds = |line: &str| {
             let line = line.to_lowercase();
             words.iter().all(|word| line.contains(&word.to_lowercase()))
         };
         wait::wait_for(&what, limit, || {
-            self.log().lines().find(|line| holds(line)).map(str::to_owned).ok_or_else(|| self.log_tail())
+            let log = self.log();
+            let new = log.get(from..).unwrap_or_default();
+            new.lines().find(|line| holds(line)).map(str::to_owned).ok_or_else(|| self.log_tail())
         })
         .0
     }

@@ -2,11 +2,13 @@
 
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -19,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// One cluster.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// `127.0.0.1:PORT`.
+    /// `127.0.0.1:PORT`; of several brokers with commas.
     pub brokers: String,
 }
 
@@ -65,30 +67,88 @@ impl Stored {
     }
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn all_done(results: &[TopicResult]) -> Result<()> {
+    match results.iter().find_map(|result| result.as_ref().err()) {
+        Some((name, code)) => bail!("{name}: {code}"),
+        None => Ok(()),
+    }
+}
+
 impl Cluster {
+    /// The brokers one by one, as a configuration lists them.
+    pub fn list(&self) -> Vec<&str> {
+        self.brokers.split(',').collect()
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("group.id", "tests-reader").set("log_level", "3");
         config
     }
 
-    /// Makes a topic.
+    /// Makes a topic, with as many replicas as the brokers give by themselves: one of one broker, three of three.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        self.create(&NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)))
+    }
+
+    /// Makes a topic of one partition, whose replicas are these brokers; the first one leads.
+    pub fn create_topic_on(&self, topic: &str, brokers: &[i32]) -> Result<()> {
+        self.create(&NewTopic::new(topic, 1, TopicReplication::Variable(&[brokers])))
+    }
+
+    fn create(&self, wanted: &NewTopic<'_>) -> Result<()> {
+        let topic = wanted.name;
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
-        let results = runtime.block_on(admin.create_topics([&wanted], &options))?;
-        for result in results {
-            if let Err((name, code)) = result {
-                bail!("making topic {name}: {code}");
-            }
-        }
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        all_done(&runtime()?.block_on(admin.create_topics([wanted], &options))?)
+            .with_context(|| format!("making topic {topic}"))?;
         // The answer can come before every part of the broker knows: wait until a leader is known for each partition.
         wait::wait_for(&format!("topic {topic} on {}", self.brokers), ANSWER_MAX, || {
             self.ends(topic).map(drop).map_err(|error| error.to_string())
         });
         Ok(())
+    }
+
+    /// Deletes a topic, and waits until the brokers no longer know it.
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        all_done(&runtime()?.block_on(admin.delete_topics(&[topic], &AdminOptions::new()))?)
+            .with_context(|| format!("deleting topic {topic}"))?;
+        wait::wait_for(&format!("no topic {topic}"), ANSWER_MAX, || {
+            wait::met(self.ends(topic).is_err(), || "it is still there".to_owned())
+        });
+        Ok(())
+    }
+
+    /// Gives a topic more partitions.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let wanted = NewPartitions::new(topic, partitions);
+        all_done(&runtime()?.block_on(admin.create_partitions([&wanted], &AdminOptions::new()))?)
+            .with_context(|| format!("more partitions for {topic}"))
+    }
+
+    /// Sets one of a topic's or a broker's settings; all others that were set so go back to their defaults.
+    pub fn set(&self, what: ResourceSpecifier<'_>, settings: &[(&str, &str)]) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let wanted = settings.iter().fold(AlterConfig::new(what), |wanted, (name, value)| wanted.set(name, value));
+        for result in runtime()?.block_on(admin.alter_configs([&wanted], &AdminOptions::new()))? {
+            result.map_err(|(what, code)| anyhow::anyhow!("setting {settings:?} of {what:?}: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// Who leads each partition, and how many replicas are in sync.
+    pub fn leaders(&self, topic: &str) -> Result<BTreeMap<i32, (i32, usize)>> {
+        let consumer: BaseConsumer = self.config().create()?;
+        let metadata =
+            consumer.fetch_metadata(Some(topic), ANSWER_MAX).with_context(|| format!("asking {}", self.brokers))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic).context("topic not listed")?;
+        Ok(found.partitions().iter().map(|one| (one.id(), (one.leader(), one.isr().len()))).collect())
     }
 
     /// The high watermark of each partition.
@@ -153,6 +213,10 @@ impl Cluster {
                 None => (),
                 // The end of a partition comes after all that stood there when it was fetched.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                // One of several brokers is away.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => (),
                 Some(Err(error)) => bail!("reading {topic}: {error}"),
                 Some(Ok(message)) => records.push(Stored::of(&message)),
             }
@@ -206,9 +270,7 @@ impl Cluster {
         let producer: BaseProducer = self.config().set("acks", "all").set("message.max.bytes", "8388608").create()?;
         for value in values {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition);
-            while let Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) =
-                producer.send(record)
-            {
+            while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = producer.send(record) {
                 record = back;
                 producer.poll(Duration::from_millis(10));
             }

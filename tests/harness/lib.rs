@@ -20,5 +20,6 @@ pub mod read_back;
 pub mod scene;
 pub mod search;
 pub mod stack;
+pub mod trio;
 pub mod wait;
 pub mod writer;

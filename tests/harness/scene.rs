@@ -100,7 +100,7 @@ impl Scene {
             "state_dir": self.folder.join("state"),
             "memory": AGENT_MEMORY,
             "inputs": [{"id": "app", "type": "file", "paths": [self.folder.join("logs/app-*.log*")], "start": "beginning"}],
-            "kafka": {"brokers": [self.cluster.brokers], "topic": self.topic},
+            "kafka": {"brokers": self.cluster.list(), "topic": self.topic},
             "metrics": {"listen": format!("127.0.0.1:{}", stack::free_port())},
         });
         self.start(Half::Agent, config)
@@ -110,7 +110,7 @@ impl Scene {
     pub fn indexer(&self) -> Start {
         let config = json!({
             "kafka": {
-                "brokers": [self.cluster.brokers], "group": self.group, "topics": [self.topic], "static_id": "one",
+                "brokers": self.cluster.list(), "group": self.group, "topics": [self.topic], "static_id": "one",
             },
             "memory": 64 << 20,
             "elasticsearch": {"hosts": [self.node.url], "index": self.index},

@@ -5,9 +5,10 @@ use crate::kafka::Cluster;
 use crate::search::Node;
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -84,18 +85,19 @@ pub struct OwnSearch {
     script: Script,
 }
 
-/// One of the stack's scripts with its folder and port.
+/// One of the stack's scripts with its folder, its port and what else stands in its environment.
 #[derive(Debug)]
-struct Script {
+pub(crate) struct Script {
     name: &'static str,
-    home: PathBuf,
-    port: u16,
+    pub(crate) home: PathBuf,
+    pub(crate) port: u16,
+    env: Vec<(&'static str, String)>,
 }
 
 impl OwnKafka {
     /// Starts one broker, with its data in `home`.
     pub fn start(home: &Path) -> Result<Self> {
-        let script = Script::start("kafka", "KAFKA_PORT", home, &["up"])?;
+        let script = Script::start("kafka", home, &["up"], &[])?;
         Ok(Self { cluster: Cluster { brokers: format!("127.0.0.1:{}", script.port) }, script })
     }
 
@@ -113,7 +115,7 @@ impl OwnKafka {
 impl OwnSearch {
     /// Starts one node of `kind`, `opensearch` or `elasticsearch`, with its data in `home`.
     pub fn start(home: &Path, kind: &'static str) -> Result<Self> {
-        let script = Script::start("search", "ES_PORT", home, &["up", kind])?;
+        let script = Script::start("search", home, &["up", kind], &[])?;
         Ok(Self { node: Node { url: format!("http://127.0.0.1:{}", script.port) }, kind, script })
     }
 
@@ -146,26 +148,27 @@ impl Drop for OwnSearch {
 }
 
 impl Script {
-    fn start(name: &'static str, port_name: &str, home: &Path, up: &[&str]) -> Result<Self> {
+    pub(crate) fn start(name: &'static str, home: &Path, up: &[&str], env: &[(&'static str, String)]) -> Result<Self> {
         let mut last = None;
         for _ in 0..PORT_TRIES {
-            let script = Self { name, home: home.to_owned(), port: free_base()? };
+            let script = Self { name, home: home.to_owned(), port: free_base()?, env: env.to_owned() };
             match script.run(up) {
                 Ok(_) => return Ok(script),
                 Err(error) if error.to_string().contains("is taken") => last = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(|| anyhow::anyhow!("no free {port_name}")))
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no free ports for {name}")))
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Output> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Output> {
         let path = project().join("deploy/stack").join(self.name);
         let output = Command::new(&path)
             .args(arguments)
             .env("STACK_HOME", &self.home)
             .env("KAFKA_PORT", self.port.to_string())
             .env("ES_PORT", self.port.to_string())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .output()
             .with_context(|| format!("running {}", path.display()))?;
         if !output.status.success() {
@@ -174,18 +177,42 @@ impl Script {
         Ok(output)
     }
 
-    fn wipe(&self, arguments: &[&str]) {
+    pub(crate) fn wipe(&self, arguments: &[&str]) {
         if let Err(error) = self.run(arguments) {
             eprintln!("{} in {} was not stopped: {error}", self.name, self.home.display());
         }
     }
 }
 
-/// A port below the range that the system gives out, free now together with the one 100 above it.
+/// Runs one of Kafka's own tools to its end, with `input` as its standard input. `words`: its class and its arguments, as
+/// `kafka tool` takes them.
+pub fn kafka_tool(words: &[&str], input: &[u8]) -> Result<Output> {
+    let mut child = Command::new(project().join("deploy/stack/kafka"))
+        .arg("tool")
+        .args(words)
+        .env("STACK_HOME", home().join("stack"))
+        .env("KAFKA_TOOL_HEAP", "256m")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running deploy/stack/kafka")?;
+    // It reads all of it before it says anything of length.
+    child.stdin.take().context("it has a standard input")?.write_all(input)?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("kafka tool {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output)
+}
+
+/// A port below the range that the system gives out, free now together with those that three secure brokers take beside it
+/// (see deploy/stack/README.md).
 fn free_base() -> Result<u16> {
     for _ in 0..200 {
         let base = fastrand::u16(20_000..32_000);
-        if [base, base + 100].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        let mut ports = [0, 10, 20, 30, 100].into_iter().flat_map(|of| (0..3).map(move |broker| base + of + broker));
+        if ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return Ok(base);
         }
     }
