@@ -230,6 +230,13 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     for counters in [&shipper.limited, &shipper.limited_bytes] {
         counters.with_label_values(&["x", "y"]).inc();
     }
+    let statistics = &shipper.statistics;
+    statistics.errors.with_label_values(&["x", "y", "z"]).inc();
+    statistics.round_trip.with_label_values(&["x", "y", "z"]).set(0);
+    statistics.requests_in_flight.with_label_values(&["x", "y"]).set(0);
+    for gauges in [&statistics.queue_records, &statistics.queue_bytes] {
+        gauges.with_label_values(&["x"]).set(0);
+    }
     shipper.overflow_groups_in_flight.with_label_values(&["x"]).set(0);
     indexer.lag.with_label_values(&["x", "0"]).set(0);
     shipper.guarantee.with_label_values(&["x"]).set(0);
@@ -247,7 +254,8 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
 /// Names that stand in the source of the crates' tables: so that a metric with labels cannot be forgotten above.
 fn names_in_the_sources() -> BTreeSet<String> {
     let agent = include_str!("../../agent/src/metrics.rs");
-    let shipper = include_str!("../../shipper/src/metrics.rs");
+    let shipper =
+        concat!(include_str!("../../shipper/src/metrics.rs"), include_str!("../../shipper/src/statistics.rs"));
     let indexer = include_str!("../../indexer/src/metrics.rs");
     let mut names = BTreeSet::new();
     for (prefix, source) in [("agent", agent), ("shipper", shipper), ("indexer", indexer)] {

@@ -33,6 +33,7 @@ mod client;
 mod config;
 mod judged;
 mod metrics;
+mod statistics;
 
 pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig, TooLarge};
 pub use console::{KeyFrom, Produced, produce_lines};

@@ -1,6 +1,7 @@
 //! The shipper's metrics, in one table.
 
 use crate::judged::{Judged, Way};
+use crate::statistics::Statistics;
 use event::Group;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Registry;
@@ -44,6 +45,8 @@ pub struct ShipperMetrics {
     pub overflow_groups_in_flight: IntGaugeVec,
     /// Errors told by the client, by error.
     pub client_errors: IntCounterVec,
+    /// What the client tells of itself.
+    pub statistics: Statistics,
 }
 
 impl ShipperMetrics {
@@ -73,6 +76,7 @@ impl ShipperMetrics {
             held: counter("limit_holds_total", "Times that a source was to be read and was held."),
             overflow_groups_in_flight: gauges("overflow_groups_in_flight", "Diverted groups in flight.", "topic"),
             client_errors: counters("client_errors_total", "Errors told by the Kafka client.", "error"),
+            statistics: Statistics::new(registry),
         }
     }
 

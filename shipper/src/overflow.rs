@@ -69,7 +69,12 @@ impl Overflows {
         let config = self.config.with_topic(topic)?;
         let groups_in_flight = self.metrics.overflow_groups_in_flight.with_label_values(&[topic]);
         let weaknesses = IntGauge::new("weaknesses", "Not exported: those of the main topic are.")?;
-        let metrics = ShipperMetrics { groups_in_flight, weaknesses, ..self.metrics.clone() };
+        let metrics = ShipperMetrics {
+            groups_in_flight,
+            weaknesses,
+            statistics: self.metrics.statistics.of_client(topic),
+            ..self.metrics.clone()
+        };
         let (groups, input) = mpsc::channel(GROUPS_CAPACITY);
         let (health, stop) = (self.health.clone(), self.stop.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -8,12 +8,14 @@ use crate::lanes::Gate;
 use crate::metrics::ShipperMetrics;
 use crate::remedy::{Remedy, remedy};
 use crate::share::Share;
+use crate::statistics;
 use crate::token::{Refresh, Token};
 use event::{Source, StreamId};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::statistics::Statistics;
 use service::clock::monotonic;
 use service::health::Health;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,6 +226,10 @@ impl ClientContext for Context {
         }
         tracing::warn!(%error, reason, "kafka");
     }
+
+    fn stats(&self, statistics: Statistics) {
+        self.0.metrics.statistics.take(&statistics);
+    }
 }
 
 impl ProducerContext for Context {
@@ -263,6 +269,9 @@ impl Producer {
     ) -> anyhow::Result<Self> {
         let mut settings = config.client()?;
         settings.set("message.max.bytes", message_bytes_max.to_string());
+        if settings.get(statistics::OPTION).is_none() {
+            settings.set(statistics::OPTION, statistics::INTERVAL_MS);
+        }
         let reports = Arc::new(Reports {
             metrics,
             health,

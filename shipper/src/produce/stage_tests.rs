@@ -358,3 +358,19 @@ async fn strict_sends_nothing_where_the_promise_is_weaker() {
     assert!(problem.contains("kafka.strict is set: replication factor 1"), "{problem}");
     assert_eq!(bench.metrics.guarantee.with_label_values(&["at_least_once"]).get(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_s_own_statistics_are_metrics() {
+    let mut bench = Bench::start(&[("logs", 1)], "librdkafka: {statistics.interval.ms: '20'}");
+    bench.deliver(&[("first", ""), ("second", "")]).await;
+    let broker = bench.mock.bootstrap_servers();
+    let statistics = bench.metrics.statistics.clone();
+    let round_trip = || statistics.round_trip.with_label_values(&[&broker, "main", "0.99"]).get();
+    let in_time = tokio::time::timeout(WAIT, async {
+        while round_trip() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    in_time.await.expect("a round trip was measured");
+    assert_eq!(bench.end().await, Drained::All);
+}

@@ -3,8 +3,9 @@
 use crate::LIMIT;
 use rdkafka::admin::ResourceSpecifier;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tests::scene::Scene;
+use tests::stack;
 use tests::writer;
 
 #[test]
@@ -77,4 +78,42 @@ fn of_lines_that_the_topic_no_longer_takes_only_the_large_one_is_cut() {
         (202, &[vec!["first".into()], small(0)].concat()[..], &small(100)[..])
     );
     assert!(noise.starts_with(&got[101]) && got[101].len() > 1_000, "{} bytes are left", got[101].len());
+}
+
+#[test]
+fn every_compression_arrives_as_such_and_reads_back() {
+    let lines: Vec<_> = (0..2_000).map(|number| format!("GET /items/{number} 200")).collect();
+    for (codec, (name, level)) in
+        [("none", 0), ("gzip", 9), ("snappy", 0), ("lz4", 12), ("zstd", 12)].iter().enumerate()
+    {
+        let scene = Scene::shared(&format!("compression-{name}"), 1);
+        scene.append("app-1.log", (lines.join("\n") + "\n").as_bytes()).expect("written");
+        let mut start = scene.agent();
+        start.config["kafka"]["codec"] = json!("raw");
+        start.config["kafka"]["compression"] = json!(name);
+        start.config["kafka"]["compression_level"] = json!(level);
+        let mut agent = start.spawn().expect("the agent starts");
+        scene.wait_shipped(lines.len() as u64, LIMIT);
+        assert!(agent.stop(LIMIT).success());
+        let stored = scene.cluster.read_all(&scene.topic).expect("the broker answers");
+        assert!(stored.iter().map(|record| record.line()).eq(lines.iter().cloned()), "{name}");
+        let segment = format!("stack/kafka/node-1/data/{}-0/00000000000000000000.log", scene.topic);
+        let segment = std::fs::read(stack::home().join(segment)).expect("the broker's segment");
+        assert_eq!(compressions(&segment), BTreeSet::from([codec as u8]), "{name}");
+        eprintln!("figures compression: {name}: {} bytes of {} lines", segment.len(), lines.len());
+    }
+}
+
+/// Kinds of compression of the batches of a segment: their number in Kafka's record format, version 2.
+fn compressions(mut segment: &[u8]) -> BTreeSet<u8> {
+    const BATCH_BYTES_FROM: usize = 12; // After the base offset and the length itself.
+    const ATTRIBUTES: usize = 22; // Low byte; before it epoch, magic and checksum.
+    let mut kinds = BTreeSet::new();
+    while let Some(length) = segment.get(8..BATCH_BYTES_FROM) {
+        let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
+        let (batch, rest) = segment.split_at(BATCH_BYTES_FROM + length);
+        kinds.insert(batch[ATTRIBUTES] & 7);
+        segment = rest;
+    }
+    kinds
 }
