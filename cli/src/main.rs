@@ -6,6 +6,7 @@ mod indexer;
 mod inputs;
 mod reload;
 
+mod audit;
 mod check;
 mod dlq;
 mod grok;
@@ -51,6 +52,8 @@ enum Command {
     Agent(agent::Options),
     /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
     Indexer(indexer::Options),
+    /// Compares log files with the index, line by line
+    Audit(audit::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
     /// Lists, shows, replays and removes dead letters
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
     let ended = service::failpoint::setup().and_then(|()| match Cli::parse().command {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dlq(options) => dlq::run(&options),
         Command::Grok(options) => grok::run(&options),

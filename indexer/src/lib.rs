@@ -29,6 +29,7 @@ pub mod parcel;
 pub mod partitions;
 pub mod pool;
 pub mod process;
+pub mod read_back;
 pub mod reload;
 pub mod settle;
 

@@ -17,7 +17,7 @@ pub mod wire;
 pub use ack::{Ack, Anchor, Debt, Entry, StreamId};
 pub use budget::{Budget, Permit};
 pub use document::{Event, Metadata, Object, Value};
-pub use id::{Incarnation, document_id, foreign_id};
+pub use id::{Incarnation, content_hash, document_id, foreign_id, parse_document_id};
 pub use ledger::{Ledger, LedgerError, Progress};
 pub use members::members;
 pub use path::FieldPath;
