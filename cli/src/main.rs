@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod dlq;
 mod grok;
+mod limits;
 mod overlap;
 mod produce;
 mod simulate;
@@ -54,6 +55,8 @@ enum Command {
     Indexer(indexer::Options),
     /// Compares log files with the index, line by line
     Audit(audit::Options),
+    /// Shows what rate plans do now, or would do with a log
+    Limits(limits::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
     /// Lists, shows, replays and removes dead letters
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Dlq(options) => dlq::run(&options),
         Command::Grok(options) => grok::run(&options),
         Command::Produce(options) => produce::run(&options),
+        Command::Limits(options) => limits::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

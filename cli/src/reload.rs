@@ -1,4 +1,4 @@
-//! SIGHUP, or a change in `inputs_dir` → the agent's inputs anew. What is wrong changes nothing but the log and the health.
+//! SIGHUP, or a change in `inputs_dir` → the agent's inputs and rate plans anew. What is wrong changes nothing but the log and the health.
 
 use crate::agent::AgentFile;
 use crate::inputs;
@@ -6,6 +6,7 @@ use agent::{AgentMetrics, CheckedInput, Reloader};
 use anyhow::Context as _;
 use service::health::Health;
 use service::stop::Stop;
+use shipper::{Limits, Plan};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(crate) fn watch(
     path: PathBuf,
     dir: Option<PathBuf>,
-    reloader: Reloader,
+    to: (Reloader, Limits),
     metrics: AgentMetrics,
     health: Health,
     stop: Stop,
@@ -36,7 +37,7 @@ pub(crate) fn watch(
                     }
                 }
             }
-            take(read(&path), &reloader, &metrics, &health);
+            take(read(&path), &to, &metrics, &health);
         }
     });
     Ok(())
@@ -54,21 +55,29 @@ fn sighting(dir: Option<&Path>) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     seen.collect()
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<CheckedInput>> {
+fn read(path: &Path) -> anyhow::Result<(Vec<CheckedInput>, Vec<Plan>)> {
     let file: AgentFile = service::load::read_config(path)?;
-    inputs::load(path, &file)
+    let inputs = inputs::load(path, &file)?;
+    let plans = file.plans(path, &inputs)?;
+    Ok((inputs, plans))
 }
 
-fn take(inputs: anyhow::Result<Vec<CheckedInput>>, reloader: &Reloader, metrics: &AgentMetrics, health: &Health) {
-    match inputs {
-        Ok(inputs) => {
+fn take(
+    read: anyhow::Result<(Vec<CheckedInput>, Vec<Plan>)>,
+    (reloader, limits): &(Reloader, Limits),
+    metrics: &AgentMetrics,
+    health: &Health,
+) {
+    match read {
+        Ok((inputs, plans)) => {
+            limits.reload(plans);
             reloader.reload(inputs);
             metrics.reloads.with_label_values(&["ok"]).inc();
             health.set("config", None);
         }
         Err(error) => {
             let told = crate::told(&error);
-            tracing::error!(error = told, "not reloaded, the inputs stay as they are");
+            tracing::error!(error = told, "not reloaded, inputs and rate plans stay as they are");
             metrics.reloads.with_label_values(&["failed"]).inc();
             health.set("config", Some(format!("not reloaded: {told}")));
         }

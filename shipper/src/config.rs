@@ -308,6 +308,16 @@ impl ShipperConfig {
         config.client()?;
         Ok(config)
     }
+
+    /// The same with another topic, of one name, for what rate plans divert.
+    pub(crate) fn with_topic(&self, topic: &str) -> anyhow::Result<Self> {
+        let mut config = self.clone();
+        topic.clone_into(&mut config.kafka.topic);
+        topic.clone_into(&mut config.fixed_topic);
+        config.kafka.fallback_topic = None;
+        config.topic = Template::new(topic)?;
+        Ok(config)
+    }
 }
 
 /// The topic if it is one name, else the one for records that no name can be made of.

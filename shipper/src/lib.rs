@@ -1,10 +1,15 @@
 //! Groups of records → Kafka.
 //!
-//! `produce [send [template, key, encode, lanes]] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
-//! the agent reads it again from the file. With `delivery: at_most_once` `reserve` stands before it.
+//! `limit → divide → produce [send [template, key, encode, lanes]] ─► Kafka`, and back: delivery reports settle groups. What cannot
+//! be delivered is given back, and the agent reads it again from the file. Beside it `divide → overflow [produce] ─► another topic`:
+//! what a rate plan diverts. With `delivery: at_most_once` `reserve` stands between `limit` and `divide`: what waits is not yet
+//! read, and a group that is divided was reserved as a whole.
 
+pub mod limit;
 mod reserve;
 
+mod divide;
+mod overflow;
 mod produce;
 mod producer;
 mod send;
@@ -26,19 +31,23 @@ mod look;
 
 mod client;
 mod config;
+mod judged;
 mod metrics;
 
 pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig, TooLarge};
 pub use console::{KeyFrom, Produced, produce_lines};
+pub use limit::{Limits, Plan, PlanConfig};
 pub use look::{Seen, look};
 pub use metrics::ShipperMetrics;
 pub use produce::Drained;
 pub use token::TokenSource;
 
 use anyhow::Context as _;
-use event::Group;
+use event::{Group, Intake};
+use overflow::Overflows;
 use service::health::Health;
 use service::stop::Stop;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Groups between reading and producing. Few: the byte budget bounds what is in flight, this only hides hand-over.
@@ -50,31 +59,58 @@ pub struct Shipper {
     thread: std::thread::JoinHandle<Drained>,
 }
 
-/// Starts to produce what is sent into the returned channel.
+/// Starts to produce what is sent into the returned intake, whose gate holds what a rate plan makes wait.
 ///
-/// It ends when the channel is closed and every delivery report has come, or `drain_timeout` after the close.
+/// It ends when the intake is dropped and every delivery report has come, or `drain_timeout` after that.
 /// Errors: options that librdkafka refuses. A broker that is down or a topic that is missing is waited for.
 pub fn start(
     config: ShipperConfig,
+    limits: Limits,
     metrics: ShipperMetrics,
     health: Health,
     stop: Stop,
-) -> anyhow::Result<(mpsc::Sender<Group>, Shipper)> {
-    let (output, input) = mpsc::channel(GROUPS_CAPACITY);
+) -> anyhow::Result<(Intake, Shipper)> {
+    let (groups, input) = mpsc::channel(GROUPS_CAPACITY);
+    let gate = Arc::new(limits.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
-    let stage = move || {
-        if config.kafka.delivery != Delivery::AtMostOnce {
-            return runtime.block_on(produce::run(config, input, metrics, health, stop));
-        }
-        let (reserved, groups) = mpsc::channel(GROUPS_CAPACITY);
-        let both = async {
-            tokio::join!(reserve::run(input, reserved), produce::run(config, groups, metrics, health, stop)).1
-        };
-        runtime.block_on(both)
+    let run = move || {
+        let mut overflows = Overflows::new(config.clone(), metrics.clone(), health.clone(), stop.clone());
+        let drained = runtime.block_on(stages(config, limits, input, &mut overflows, metrics, health, stop));
+        drained.max(overflows.join())
     };
     let thread =
-        std::thread::Builder::new().name("produce".into()).spawn(stage).context("starting the produce thread")?;
-    Ok((output, Shipper { thread }))
+        std::thread::Builder::new().name("produce".into()).spawn(run).context("starting the produce thread")?;
+    Ok((Intake { groups, gate }, Shipper { thread }))
+}
+
+/// All stages on one thread: only `produce` has something to do.
+async fn stages(
+    config: ShipperConfig,
+    limits: Limits,
+    input: mpsc::Receiver<Group>,
+    overflows: &mut Overflows,
+    metrics: ShipperMetrics,
+    health: Health,
+    stop: Stop,
+) -> Drained {
+    let (to_reserve, to_be_reserved) = mpsc::channel(GROUPS_CAPACITY);
+    let (to_divide, judged) = mpsc::channel(GROUPS_CAPACITY);
+    let (to_produce, groups) = mpsc::channel(GROUPS_CAPACITY);
+    let output = match config.kafka.delivery {
+        Delivery::AtMostOnce => to_reserve,
+        Delivery::AtLeastOnce => {
+            drop(to_reserve); // Nothing comes there.
+            to_divide.clone()
+        }
+    };
+    let (told, of_topics) = (metrics.clone(), config.clone());
+    tokio::join!(
+        limit::run(limits, input, output),
+        reserve::run(to_be_reserved, to_divide, &told),
+        divide::run(&of_topics, judged, to_produce, overflows, &told),
+        produce::run(config, groups, metrics, health, stop),
+    )
+    .3
 }
 
 impl Shipper {

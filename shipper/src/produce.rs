@@ -42,11 +42,13 @@ pub(crate) async fn run(
     health: Health,
     stop: Stop,
 ) -> Drained {
+    let lost = metrics.clone();
     let mut stage = Stage { config, metrics, health, stop };
     let (mut input, drained) = stage.run(input).await;
     input.close();
     let mut drained = drained;
-    while input.recv().await.is_some() {
+    while let Some(group) = input.recv().await {
+        lost.count_lost(&group);
         drained = drained.max(Drained::Some); // Given back with its Ack.
     }
     drained

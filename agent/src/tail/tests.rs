@@ -88,7 +88,7 @@ impl Bench {
             rewinds,
             control,
             ledger,
-            output,
+            output: output.into(),
             budget: Budget::new(1 << 30),
         };
         let known = Known { first_start: files.is_empty(), files };

@@ -7,6 +7,7 @@
 pub mod ack;
 pub mod budget;
 pub mod document;
+pub mod gate;
 pub mod id;
 pub mod ledger;
 pub mod members;
@@ -14,11 +15,12 @@ pub mod path;
 pub mod record;
 pub mod wire;
 
-pub use ack::{Ack, Anchor, Debt, Entry, StreamId};
+pub use ack::{Ack, Anchor, Debt, Entry, Route, Share, StreamId};
 pub use budget::{Budget, Permit};
 pub use document::{Event, Metadata, Object, Value};
+pub use gate::{Gate, Intake, OpenGate};
 pub use id::{Incarnation, content_hash, document_id, foreign_id, parse_document_id};
 pub use ledger::{Ledger, LedgerError, Progress};
 pub use members::members;
 pub use path::FieldPath;
-pub use record::{Extra, Group, Input, Priority, Record, Source};
+pub use record::{Divert, Extra, Group, Input, Priority, Record, Source};

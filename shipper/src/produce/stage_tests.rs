@@ -48,7 +48,8 @@ impl Bench {
         for (topic, partitions) in topics {
             mock.create_topic(topic, *partitions, 1).expect("a topic");
         }
-        let linger = if kafka.contains("linger") { "" } else { "linger: 0s, " };
+        // Long enough that what is sent together is in one request.
+        let linger = if kafka.contains("linger") { "" } else { "linger: 20ms, " };
         let yaml = format!("{{brokers: ['{}'], {linger}{kafka}}}", mock.bootstrap_servers());
         let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let config = ShipperConfig::new("web-01", kafka, WAIT).expect("valid");
@@ -84,8 +85,9 @@ impl Bench {
         let (end, events) = (buffer.len() as u64, lines.len() as u32);
         let debt = Debt { stream, epoch, seq: 0, start: 0, end, anchor, events, bytes: end, held };
         let (source, ack) = (self.source.clone(), Ack::new(debt, self.ledger.clone()));
-        let (buffer, read_at_ms, reread) = (Bytes::from(buffer), 1_700_000_000_000, false);
-        self.output.send(Group { source, epoch, buffer, records, read_at_ms, reread, ack }).await.expect("it runs");
+        let (buffer, read_at_ms) = (Bytes::from(buffer), 1_700_000_000_000);
+        let group = Group { source, epoch, buffer, records, read_at_ms, reread: false, divert: None, ack };
+        self.output.send(group).await.expect("it runs");
     }
 
     async fn entry(&mut self) -> Entry {
