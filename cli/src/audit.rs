@@ -11,7 +11,7 @@ use indexer::IndexerConfig;
 use indexer::config::DeadLetterTo;
 use indexer::dlq;
 use indexer::read_back::{Found, ReadBack};
-use join::{Join, Ranges, Report};
+use join::{Join, Ranges, Report, Verdict};
 use lines::Lines;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -22,17 +22,23 @@ use std::process::ExitCode;
 const FILES_MAX: usize = 800;
 /// Dead letters of one audit: they are sorted in memory, some 200 bytes each.
 const LETTERS_MAX: usize = 1_000_000;
+/// What may be behind documents that are unlike their lines.
+const UNLIKE: &str = "events of several lines (multiline), of a parser or of a cut line, or a file that was edited; the audit knows only plain lines";
+/// What documents are that match nothing.
+const OTHERS: &str = "are of no line of these files as they are now: they may be of other files, of what these were before, of parts of \
+                      lines or of several";
 /// Ranges of one kind that are shown of one file; `--json` has more.
 const SHOWN_MAX: usize = 20;
 
 /// Compares log files with the index: each line must have one document, or else a dead letter.
 ///
 /// Reads the files as they are now, so a line that is still on its way counts as missing: run it when nothing is in flight.
-/// It knows lines as an agent ships them without multiline, filters, another encoding or compression. Which document is of
-/// which file is told by the document ids, so files may have been renamed. Changes nothing.
+/// It knows only plain lines, as an agent ships them without multiline, parsers, filters, another encoding or compression. Where
+/// documents show that a file's events are something else than its lines, it says that it cannot tell. Which document is of which
+/// file is told by the document ids, so files may have been renamed. Changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 it adds up; 1 it does not, or it failed; 2 the command line or the configuration is wrong."
+    after_help = "Exit codes: 0 it adds up; 1 it does not, it cannot tell, or it failed; 2 the command line or the configuration is wrong."
 )]
 pub(crate) struct Options {
     /// The files, such as '/var/log/nginx/access.log*'.
@@ -164,19 +170,34 @@ fn letters(config: &IndexerConfig, folder: &str) -> anyhow::Result<Vec<Found>> {
 fn text(reports: &[Report], others: u64) -> String {
     let mut text = String::new();
     for report in reports {
-        let Report { path, lines, documents, dead_letters, missing, duplicates, strays, .. } = report;
-        let verdict = if report.adds_up() { "ok" } else { "DOES NOT ADD UP" };
+        let Report { path, lines, documents, dead_letters, missing, duplicates, strays, unlike, .. } = report;
+        let (verdict, without) = match report.verdict {
+            Verdict::AddsUp => ("ok", "missing"),
+            Verdict::DoesNotAddUp => ("DOES NOT ADD UP", "missing"),
+            Verdict::CannotTell => ("CANNOT TELL", "without a document of their own"),
+        };
         // Writing to a string does not fail.
         writeln!(text, "{path}: {lines} lines, {documents} documents, {dead_letters} dead letters: {verdict}").ok();
-        list(&mut text, "missing", missing);
+        if let Some(offset) = unlike.offset {
+            let count = unlike.documents;
+            writeln!(
+                text,
+                "  {count} documents begin where a line begins, but are something else, the first at log.offset {offset}: {UNLIKE}"
+            )
+            .ok();
+        }
+        list(&mut text, without, missing);
         list(&mut text, "duplicate", duplicates);
         if let Some(offset) = strays.offset {
             let count = strays.documents;
-            writeln!(text, "  of no line: {count}; the first has log.offset {offset}: the file has changed there").ok();
+            writeln!(text, "  of no line: {count}; the first has log.offset {offset}").ok();
+        }
+        if report.incarnation.is_none() && *documents > 0 {
+            writeln!(text, "  compared by path and offset only: the ids of its documents do not tell their lines").ok();
         }
     }
     if others > 0 {
-        writeln!(text, "{others} documents are of lines of other files, or of what these files were before").ok();
+        writeln!(text, "{others} documents {OTHERS}").ok();
     }
     text
 }
@@ -223,7 +244,7 @@ mod tests {
         let name = path.display().to_string();
         let found = |offset: u64, line: &str| {
             let id = event::document_id(event::Incarnation(7), offset, line.as_bytes());
-            Found { path: name.clone(), offset, id: String::from_utf8_lossy(&id).into_owned() }
+            Found { path: name.clone(), offset, id: String::from_utf8_lossy(&id).into_owned(), is_no_line: false }
         };
         let mut pages = vec![vec![], vec![found(8, "three"), found(8, "three")]];
         let (reports, others) =
@@ -233,5 +254,21 @@ mod tests {
              duplicate: 1\n    bytes 8 to 14: 1\n"
         );
         assert_eq!(text(&reports, others), expected);
+    }
+
+    #[test]
+    fn a_file_with_events_of_several_lines_is_not_said_to_miss_lines() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, "error\n  at x\n").expect("written");
+        let name = path.display().to_string();
+        let id = event::document_id(event::Incarnation(7), 0, b"error\n  at x");
+        let id = String::from_utf8_lossy(&id).into_owned();
+        let mut pages = vec![vec![], vec![Found { path: name.clone(), offset: 0, id, is_no_line: false }]];
+        let (reports, others) =
+            compare(vec![path], Vec::new(), || Ok(pages.pop().unwrap_or_default())).expect("the file reads");
+        let told = text(&reports, others);
+        assert!(told.starts_with(&format!("{name}: 2 lines, 0 documents, 0 dead letters: CANNOT TELL\n")), "{told}");
+        assert!(told.contains("several lines (multiline)") && !told.contains("missing"), "{told}");
     }
 }

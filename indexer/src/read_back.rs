@@ -22,6 +22,8 @@ pub struct Found {
     pub offset: u64,
     /// `_id`, or what it would be.
     pub id: String,
+    /// Its `log.flags` say that it is not one whole line, but several or a part.
+    pub is_no_line: bool,
 }
 
 /// Documents on their way.
@@ -41,7 +43,7 @@ impl ReadBack {
         let body = json!({
             "size": PAGE,
             "_source": false,
-            "fields": ["log.file.path"],
+            "fields": ["log.file.path", "log.flags"],
             "sort": [{"log.offset": {"order": "asc", "unmapped_type": "long"}}],
             "query": {"bool": {
                 "filter": [{"exists": {"field": "log.offset"}}],
@@ -97,7 +99,12 @@ fn found(hit: &Value) -> anyhow::Result<Found> {
     let id = hit["_id"].as_str().context("a document without _id")?.to_owned();
     let path = hit["fields"]["log.file.path"][0].as_str().unwrap_or_default().to_owned();
     let offset = hit["sort"][0].as_u64().with_context(|| format!("document {id}: log.offset is no number of bytes"))?;
-    Ok(Found { path, offset, id })
+    Ok(Found { path, offset, id, is_no_line: is_no_line(&hit["fields"]["log.flags"]) })
+}
+
+/// True if `flags`, the value of `log.flags`, say that the event is not one whole line. Filebeat's have `multiline`, too.
+pub(crate) fn is_no_line(flags: &Value) -> bool {
+    flags.as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "multiline" || flag == "truncated"))
 }
 
 #[cfg(test)]
@@ -106,9 +113,14 @@ mod tests {
 
     #[test]
     fn a_page_is_read_only_if_all_shards_answered() {
-        let hits = json!([{"_id": "a", "fields": {"log.file.path": ["/x"]}, "sort": [7]}]);
+        let hits = json!([
+            {"_id": "a", "fields": {"log.file.path": ["/x"]}, "sort": [7]},
+            {"_id": "b", "fields": {"log.file.path": ["/x"], "log.flags": ["x", "multiline"]}, "sort": [9]},
+        ]);
         let mut answer = json!({"_scroll_id": "s", "_shards": {"failed": 0}, "hits": {"hits": hits}});
-        let expected = vec![Found { path: "/x".to_owned(), offset: 7, id: "a".to_owned() }];
+        let found =
+            |offset, id: &str, is_no_line| Found { path: "/x".to_owned(), offset, id: id.to_owned(), is_no_line };
+        let expected = vec![found(7, "a", false), found(9, "b", true)];
         assert_eq!(page(&answer).expect("whole"), ("s".to_owned(), expected));
         answer["_shards"]["failed"] = 1.into();
         assert!(page(&answer).is_err());

@@ -78,12 +78,35 @@ pub(super) struct Report {
     pub(super) duplicates: Ranges,
     /// Documents of this life of the file that are of none of its lines as they are now.
     pub(super) strays: Strays,
+    /// Documents and letters that begin where a line of the file begins, but are something else than this line.
+    pub(super) unlike: Strays,
+    pub(super) verdict: Verdict,
 }
 
 impl Report {
     pub(super) fn adds_up(&self) -> bool {
-        self.missing.lines == 0 && self.duplicates.lines == 0 && self.strays.documents == 0
+        self.verdict == Verdict::AddsUp
     }
+
+    fn judge(&self) -> Verdict {
+        let findings = self.missing.lines + self.duplicates.lines + self.strays.documents;
+        match (findings, self.unlike.documents) {
+            (0, 0) => Verdict::AddsUp,
+            (_, 0) => Verdict::DoesNotAddUp,
+            _ => Verdict::CannotTell,
+        }
+    }
+}
+
+/// What comes out of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    AddsUp,
+    DoesNotAddUp,
+    /// Its events are not its lines, so that a line without a document of its own may stand in another's.
+    #[default]
+    CannotTell,
 }
 
 /// Documents that match no line.
@@ -92,6 +115,18 @@ pub(super) struct Strays {
     pub(super) documents: u64,
     /// Of the first.
     pub(super) offset: Option<u64>,
+}
+
+impl Strays {
+    fn add(&mut self, offset: u64) {
+        self.documents += 1;
+        self.offset = Some(self.offset.map_or(offset, |first| first.min(offset)));
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.offset = self.offset.into_iter().chain(other.offset).min();
+    }
 }
 
 /// Who a document is of.
@@ -151,6 +186,8 @@ struct File<L> {
     /// Behind the last complete line.
     end: u64,
     pairs: HashMap<Life, Pair>,
+    /// What begins where one of its lines begins and is something else.
+    unlike: HashMap<Life, Strays>,
 }
 
 /// The join under way.
@@ -169,8 +206,8 @@ pub(super) struct Join<L> {
 impl<L: Iterator<Item = io::Result<Line>>> Join<L> {
     pub(super) fn new(files: Vec<(String, L)>) -> io::Result<Self> {
         let next = vec![None; files.len()];
-        let files =
-            files.into_iter().map(|(path, lines)| File { path, lines, count: 0, end: 0, pairs: HashMap::new() });
+        let new = |(path, lines)| File { path, lines, count: 0, end: 0, pairs: HashMap::new(), unlike: HashMap::new() };
+        let files = files.into_iter().map(new);
         let (waiting, here) = (BinaryHeap::new(), Vec::new());
         let mut join = Self { files: files.collect(), waiting, next, at: None, here, strays: HashMap::new() };
         (0..join.files.len()).try_for_each(|file| join.read(file))?;
@@ -220,15 +257,18 @@ impl<L: Iterator<Item = io::Result<Line>>> Join<L> {
         let mut is_stray = true;
         for &(file, number, line) in &self.here {
             let file = &mut self.files[file];
-            if named.map_or(file.path == found.path, |(_, _, hash)| hash == line.hash) {
+            let is_of_path = file.path == found.path;
+            let is_this = named.map_or(is_of_path, |(_, _, hash)| hash == line.hash);
+            if is_this {
                 file.pairs.entry(life).or_default().add(number, line, is_letter);
                 is_stray = false;
             }
+            if (!is_this || found.is_no_line) && (is_of_path || file.pairs.contains_key(&life)) {
+                file.unlike.entry(life).or_default().add(found.offset);
+            }
         }
         if is_stray && !is_letter {
-            let strays = self.strays.entry(life).or_default();
-            strays.documents += 1;
-            strays.offset.get_or_insert(found.offset);
+            self.strays.entry(life).or_default().add(found.offset);
         }
         Ok(())
     }
@@ -237,6 +277,7 @@ impl<L: Iterator<Item = io::Result<Line>>> Join<L> {
     pub(super) fn end(mut self) -> io::Result<(Vec<Report>, u64)> {
         self.advance(u64::MAX)?;
         let lives = self.assign();
+        let taken: HashSet<_> = lives.values().copied().collect();
         let mut reports = Vec::new();
         for (number, mut file) in self.files.into_iter().enumerate() {
             let life = lives.get(&number).copied();
@@ -250,12 +291,17 @@ impl<L: Iterator<Item = io::Result<Line>>> Join<L> {
             // Other lives that have nothing but this file's lines: the file was shipped again under another name.
             for (other, copy) in file.pairs {
                 let is_copy = other == Life::Unnamed
-                    || (!lives.values().any(|life| *life == other)
-                        && !self.strays.contains_key(&other)
-                        && copy.documents > 1);
+                    || (!taken.contains(&other) && !self.strays.contains_key(&other) && copy.documents > 1);
                 if is_copy && copy.documents > 0 {
                     pair.duplicates.extend(copy.found);
                     pair.duplicates.extend(copy.duplicates);
+                }
+            }
+            // Of no line of it: what was made of the file's path by nobody else's life may be its events all the same.
+            let mut unlike = Strays::default();
+            for (other, strays) in &file.unlike {
+                if life.map_or(!taken.contains(other), |life| life == *other) {
+                    unlike.extend(strays);
                 }
             }
             let incarnation = match life {
@@ -264,8 +310,20 @@ impl<L: Iterator<Item = io::Result<Line>>> Join<L> {
             };
             let (documents, dead_letters) = (pair.documents, pair.letters);
             let (missing, duplicates, strays) = (pair.missing, pair.duplicates, strays.unwrap_or_default());
-            let path = file.path;
-            reports.push(Report { path, incarnation, lines, documents, dead_letters, missing, duplicates, strays });
+            let (path, verdict) = (file.path, Verdict::default());
+            let report = Report {
+                path,
+                incarnation,
+                lines,
+                documents,
+                dead_letters,
+                missing,
+                duplicates,
+                strays,
+                unlike,
+                verdict,
+            };
+            reports.push(Report { verdict: report.judge(), ..report });
         }
         Ok((reports, self.strays.values().map(|strays| strays.documents).sum()))
     }

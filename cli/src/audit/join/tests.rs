@@ -11,7 +11,12 @@ fn documents(path: &str, incarnation: u64, text: &str) -> Vec<Found> {
     let mut found = Vec::new();
     for line in text.split_inclusive('\n') {
         let id = event::document_id(Incarnation(incarnation), offset, line.trim_end().as_bytes());
-        found.push(Found { path: path.to_owned(), offset, id: String::from_utf8_lossy(&id).into_owned() });
+        found.push(Found {
+            path: path.to_owned(),
+            offset,
+            id: String::from_utf8_lossy(&id).into_owned(),
+            is_no_line: false,
+        });
         offset += line.len() as u64;
     }
     found
@@ -112,6 +117,9 @@ fn a_document_of_another_id_is_found_by_its_path() {
 fn a_document_of_no_line_is_a_stray_and_an_unfinished_end_is_a_line_if_it_was_shipped() {
     let (reports, _) = audit(&[("/a", "one\ntwo\nxxxxx\nfour\n")], plain(documents("/a", 7, TEXT)));
     assert_eq!((reports[0].missing.lines, reports[0].strays.documents, reports[0].strays.offset), (1, 1, Some(8)));
+    assert_eq!(reports[0].verdict, Verdict::CannotTell, "an edited line, or an event of several");
+    let (reports, _) = audit(&[("/a", "one\ntwo\n")], plain(documents("/a", 7, TEXT)));
+    assert_eq!((reports[0].strays.documents, reports[0].verdict), (2, Verdict::DoesNotAddUp), "the file was cut");
     let (reports, _) = audit(&[("/a", "one\ntwo")], plain(documents("/a", 7, "one\n")));
     assert!(reports[0].adds_up() && reports[0].lines == 1, "{:?}", reports[0]);
     let (reports, _) = audit(&[("/a", "one\ntwo")], plain(documents("/a", 7, "one\ntwo")));
@@ -125,4 +133,33 @@ fn lists_are_bounded_and_counts_are_whole() {
     let (reports, _) = audit(&[("/a", &text)], plain(found));
     let missing = &reports[0].missing;
     assert_eq!((missing.lines, missing.ranges.len(), missing.unlisted), (5_000, RANGES_MAX, 4_000));
+}
+
+/// A document of the bytes `from..to` of `text`, as multiline makes one of several lines.
+fn event(path: &str, incarnation: u64, text: &str, from: usize, to: usize) -> Found {
+    let id = event::document_id(Incarnation(incarnation), from as u64, text.as_bytes()[from..to].trim_ascii_end());
+    let id = String::from_utf8_lossy(&id).into_owned();
+    Found { path: path.to_owned(), offset: from as u64, id, is_no_line: false }
+}
+
+#[test]
+fn of_a_file_with_events_of_several_lines_nothing_is_claimed() {
+    let mixed = vec![event("/a", 7, TEXT, 0, 4), event("/a", 7, TEXT, 4, 19)];
+    for (found, offset, of_others) in [(mixed, 4, 0), (vec![event("/a", 7, TEXT, 0, 19)], 0, 1)] {
+        let (reports, others) = audit(&[("/a", TEXT)], plain(found));
+        assert_eq!((reports[0].verdict, others), (Verdict::CannotTell, of_others), "{:?}", reports[0]);
+        assert_eq!((reports[0].unlike.documents, reports[0].unlike.offset), (1, Some(offset)));
+    }
+    // Filebeat's: the id tells nothing, the flag does.
+    let flagged = Found { id: "of-filebeat".to_owned(), is_no_line: true, ..documents("/a", 7, TEXT).swap_remove(0) };
+    let (reports, _) = audit(&[("/a", TEXT)], plain(vec![flagged]));
+    assert_eq!((reports[0].verdict, reports[0].unlike.documents), (Verdict::CannotTell, 1));
+}
+
+#[test]
+fn what_was_at_the_path_before_leaves_no_doubt_of_a_file_that_is_known() {
+    let mut found = plain(documents("/a", 1, "old\nold\nthird\n"));
+    found.extend(plain(documents("/a", 2, TEXT)[..3].to_vec()));
+    let (reports, others) = audit(&[("/a", TEXT)], found);
+    assert_eq!((reports[0].verdict, reports[0].missing.lines, others), (Verdict::DoesNotAddUp, 1, 3));
 }
