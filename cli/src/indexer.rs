@@ -2,13 +2,14 @@
 
 use crate::check::Unusable;
 use anyhow::Context as _;
-use indexer::{Ended, IndexerConfig, Shell};
+use indexer::{Ended, Indexer, IndexerConfig, Reloader, Shell};
 use service::health::Health;
 use service::http::Pages;
 use service::metrics::Registry;
 use service::stop::Stop;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code when time ran out before everything in flight was settled; it is read again after the next start.
 const UNFINISHED: u8 = 3;
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting threads")?;
-    let ended = runtime.block_on(serve(&config))?;
+    let ended = runtime.block_on(serve(&config, &options.config))?;
     Ok(match ended {
         Ended::Clean => {
             tracing::info!("drained");
@@ -47,10 +48,43 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn serve(config: &IndexerConfig) -> anyhow::Result<Ended> {
+async fn serve(config: &IndexerConfig, path: &Path) -> anyhow::Result<Ended> {
     let shell = Shell { registry: Registry::default(), health: Health::new(), stop: Stop::on_signals() };
     let (registry, health, stop) = (shell.registry.clone(), shell.health.clone(), shell.stop.clone());
     service::http::serve(&config.metrics.listen, registry, health, Pages::default(), stop)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), librdkafka = service::kafka::version(), "indexer starts");
-    indexer::run(config, shell).await
+    let stop = shell.stop.clone();
+    let indexer = Indexer::new(config, shell)?;
+    reload_on_hangup(path.to_owned(), indexer.reloader(), stop)?;
+    indexer.run().await
+}
+
+/// SIGHUP → `pipelines` of the file and the pipelines in its folder anew. What is wrong changes nothing but the log and the
+/// health.
+fn reload_on_hangup(path: PathBuf, reloader: Reloader, stop: Stop) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return,
+                Some(()) = hangups.recv() => {}
+            }
+            let (path, reloader) = (path.clone(), reloader.clone());
+            // Compiling takes a while, and these threads serve requests.
+            let reloading = tokio::task::spawn_blocking(move || {
+                let written = service::load::read_config(&path).map(|written: IndexerConfig| written.pipelines);
+                match reloader.reload(written.map_err(anyhow::Error::from)) {
+                    Ok(pipelines) => tracing::info!(pipelines, "pipelines reloaded"),
+                    Err(error) => {
+                        let told = crate::told(&error);
+                        tracing::error!(error = told, "not reloaded, the pipelines stay as they are");
+                    }
+                }
+            });
+            if let Err(error) = reloading.await {
+                tracing::error!(%error, "not reloaded, the pipelines stay as they are");
+            }
+        }
+    });
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod indexer;
 mod inputs;
 mod reload;
 
+mod audit;
 mod check;
 mod dlq;
 mod grok;
@@ -52,6 +53,8 @@ enum Command {
     Agent(agent::Options),
     /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
     Indexer(indexer::Options),
+    /// Compares log files with the index, line by line
+    Audit(audit::Options),
     /// Shows what rate plans do now, or would do with a log
     Limits(limits::Options),
     /// Says what is wrong with a configuration, as file:line:column
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
     let ended = service::failpoint::setup().and_then(|()| match Cli::parse().command {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
+        Command::Audit(options) => audit::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dlq(options) => dlq::run(&options),
         Command::Grok(options) => grok::run(&options),

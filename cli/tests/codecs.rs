@@ -9,7 +9,7 @@ use indexer::config::{BatchConfig, Decode, DocumentId, PipelinesConfig};
 use indexer::metrics::Metrics;
 use indexer::partitions::{Incoming, Partitions};
 use indexer::pool::Pool;
-use indexer::process::{self, Plan};
+use indexer::process::{self, Plan, Plans};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::mocking::MockCluster;
@@ -136,7 +136,7 @@ fn documents(brokers: &str, topic: &str, document_id: DocumentId) -> (BTreeMap<S
     assert!(partitions.hand_on(|_| Some(Permit::none()), || true, |parcel| parcels.send(parcel).expect("it is taken")));
     drop(parcels);
     let (output, mut batches) = tokio::sync::mpsc::channel(8);
-    process::run(&plan, Filling::new(BatchConfig::default(), Pool::new(0)), &input, &output, || ());
+    process::run(&Plans::new(plan), Filling::new(BatchConfig::default(), Pool::new(0)), &input, &output, || ());
     drop(output);
     let mut documents = BTreeMap::new();
     while let Some(batch) = batches.blocking_recv() {

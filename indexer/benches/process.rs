@@ -8,7 +8,7 @@ use indexer::config::{BatchConfig, Decode, DocumentId, PipelinesConfig, Route};
 use indexer::metrics::Metrics;
 use indexer::parcel::{Gathered, Parcel, Taken};
 use indexer::pool::Pool;
-use indexer::process::{self, Plan};
+use indexer::process::{self, Plan, Plans};
 use service::metrics::Registry;
 use std::io::Write;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn parcel(first: usize, metrics: &Metrics) -> Parcel {
 }
 
 /// Runs `records` records through a worker.
-fn round(plan: &Plan, metrics: &Metrics, bodies: &Pool, records: usize) {
+fn round(plans: &Plans, metrics: &Metrics, bodies: &Pool, records: usize) {
     let parcels = records / PARCEL_RECORDS;
     let (sender, input) = std::sync::mpsc::sync_channel(parcels);
     for nth in 0..parcels {
@@ -64,7 +64,7 @@ fn round(plan: &Plan, metrics: &Metrics, bodies: &Pool, records: usize) {
         }
     });
     let begun = service::clock::monotonic();
-    process::run(plan, Filling::new(BatchConfig::default(), bodies.clone()), &input, &output, || {});
+    process::run(plans, Filling::new(BatchConfig::default(), bodies.clone()), &input, &output, || {});
     let took = begun.elapsed().as_nanos() / records as u128;
     drop(output);
     sink.join().expect("the sink does not panic");
@@ -78,9 +78,10 @@ fn main() {
     let pipelines = PipelinesConfig { dir: Some(catalog), default: None, routes };
     let plan = Plan::new(&pipelines, Decode::Auto, "logs-nginx-bench", DocumentId::Event, metrics.clone())
         .expect("a valid plan");
+    let plans = Plans::new(plan);
     let bodies = Pool::new(4 * body_capacity(&BatchConfig::default()));
     match std::env::var("RECORDS").ok().and_then(|text| text.parse().ok()) {
-        Some(records) => round(&plan, &metrics, &bodies, records),
-        None => (0..7).for_each(|_| round(&plan, &metrics, &bodies, ROUND_RECORDS)),
+        Some(records) => round(&plans, &metrics, &bodies, records),
+        None => (0..7).for_each(|_| round(&plans, &metrics, &bodies, ROUND_RECORDS)),
     }
 }

@@ -18,9 +18,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use service::clock::monotonic;
 use service::failpoint;
 use service::stop::Stop;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -34,6 +35,8 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the broker's answer to a commit at a revoke or at the end.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait until a consumer that failed has left the group.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for one seek.
 const SEEK_WAIT: Duration = Duration::from_secs(2);
 /// Most parcels that wait for one worker.
@@ -96,8 +99,31 @@ struct Round {
 impl Consume {
     /// Runs until `stop`, then drains, commits and leaves the group.
     ///
-    /// Errors: the consumer cannot go on (another took its static id, rights were withdrawn), or a worker ended.
+    /// Errors: the consumer cannot go on (another took its static id, rights were withdrawn), a worker ended, or it panicked.
     pub fn run(mut self, stop: &Stop) -> anyhow::Result<Ended> {
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.consume(stop)));
+        self.consumer.context().close();
+        match ended {
+            Ok(Ok(ended)) => {
+                drop(self.consumer); // Leaves the group, unless its id is static.
+                Ok(ended)
+            }
+            Ok(Err(error)) => {
+                leave(self.consumer);
+                Err(error)
+            }
+            Err(panicked) => {
+                leave(self.consumer);
+                let text = panicked.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(panicked.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                anyhow::bail!(
+                    "the consumer thread panicked, which is a bug: {text}; what was not committed is read again"
+                )
+            }
+        }
+    }
+
+    fn consume(&mut self, stop: &Stop) -> anyhow::Result<Ended> {
         let mut round = Round { full_since: None, paused: false, commit_due: monotonic() + COMMIT_EVERY };
         while !stop.is_stopped() {
             self.round(&mut round)?;
@@ -306,8 +332,8 @@ impl Consume {
         self.metrics.paused.set(i64::from(paused));
     }
 
-    /// Stops taking records, waits for what is in flight, commits and leaves the group.
-    fn drain(mut self) -> anyhow::Result<Ended> {
+    /// Stops taking records, waits for what is in flight, and commits.
+    fn drain(&mut self) -> anyhow::Result<Ended> {
         let deadline = monotonic() + self.patience.drain;
         self.partitions.forget_gathered();
         self.set_paused(true);
@@ -323,9 +349,20 @@ impl Consume {
         self.note_acks();
         self.commit_and_wait()?;
         let left = u64::try_from(self.metrics.in_flight.get()).unwrap_or(0);
-        self.consumer.context().close();
-        drop(self.consumer); // Leaves the group, unless its id is static.
         Ok(if self.partitions.is_settled() { Ended::Clean } else { Ended::Unfinished(left) })
+    }
+}
+
+/// Drops a consumer that failed, which leaves the group. If it does not come to an end, because it waits for the answer to a
+/// rebalance that the failure cut off, the process ends without: the group finds out by itself, later.
+fn leave(consumer: BaseConsumer<Member>) {
+    let (left, waiting) = std::sync::mpsc::channel::<()>();
+    let leaving = std::thread::Builder::new().name("leave".to_owned()).spawn(move || {
+        drop(consumer);
+        drop(left);
+    });
+    if leaving.is_ok() && waiting.recv_timeout(LEAVE_WAIT) == Err(RecvTimeoutError::Timeout) {
+        tracing::warn!(waited = ?LEAVE_WAIT, "the group could not be left");
     }
 }
 

@@ -29,6 +29,8 @@ pub mod parcel;
 pub mod partitions;
 pub mod pool;
 pub mod process;
+pub mod read_back;
+pub mod reload;
 pub mod settle;
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod sim;
 
 pub use config::IndexerConfig;
 pub use consume::Ended;
+pub use reload::Reloader;
 
 use anyhow::Context as _;
 use batch::{Batch, Filling};
@@ -49,7 +52,7 @@ use pace::Pace;
 use parcel::Parcel;
 use partitions::Partitions;
 use pool::Pool;
-use process::Plan;
+use process::{Plan, Plans};
 use service::health::Health;
 use service::load::ByteSize;
 use service::metrics::Registry;
@@ -91,14 +94,40 @@ pub fn check(config: &IndexerConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the indexer until it is told to stop and has drained.
-///
-/// Errors: the configuration is wrong, a topic does not exist, the search node is of an unknown kind, or the group put
-/// this member out. What was not settled is read again after the next start.
-pub async fn run(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Ended> {
-    config.check().map_err(anyhow::Error::msg)?;
-    let metrics = Metrics::new(&shell.registry);
-    let plan = Arc::new(plan(config, &metrics)?);
+/// An indexer whose pipelines are compiled; nothing runs yet, and it takes part in no group.
+pub struct Indexer<'c> {
+    config: &'c IndexerConfig,
+    shell: Shell,
+    metrics: Metrics,
+    plans: Arc<Plans>,
+}
+
+impl<'c> Indexer<'c> {
+    /// Compiles the pipelines of `config`.
+    ///
+    /// Errors: the configuration is wrong, as far as that can be seen without a broker or a search node.
+    pub fn new(config: &'c IndexerConfig, shell: Shell) -> anyhow::Result<Self> {
+        config.check().map_err(anyhow::Error::msg)?;
+        let metrics = Metrics::new(&shell.registry);
+        let plans = Arc::new(Plans::new(plan(config, &metrics)?));
+        Ok(Self { config, shell, metrics, plans })
+    }
+
+    /// What puts other pipelines in the place of these while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.config, self.plans.clone(), self.metrics.clone(), self.shell.health.clone())
+    }
+
+    /// Runs until it is told to stop and has drained.
+    ///
+    /// Errors: a topic does not exist, the search node is of an unknown kind, or the group put this member out. What was not
+    /// settled is read again after the next start.
+    pub async fn run(self) -> anyhow::Result<Ended> {
+        run(self.config, self.shell, self.metrics, &self.plans).await
+    }
+}
+
+async fn run(config: &IndexerConfig, shell: Shell, metrics: Metrics, plans: &Arc<Plans>) -> anyhow::Result<Ended> {
     let pace = config.elasticsearch.concurrency;
     let cluster = Arc::new(bulk::Cluster::new(&config.elasticsearch, metrics.clone())?);
     let delivery = Arc::new(Delivery {
@@ -116,7 +145,7 @@ pub async fn run(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Ended> 
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     // One batch may wait per delivery: more would only be memory.
     let (batches, batches_rx) = mpsc::channel(1);
-    let (lanes, threads) = start_workers(workers, &plan, config, &batches);
+    let (lanes, threads) = start_workers(workers, plans, config, &batches);
     drop(batches);
 
     let (trigger, stop) = Stop::new();
@@ -182,7 +211,7 @@ fn batch_limits(config: &IndexerConfig) -> BatchConfig {
 
 fn start_workers(
     count: usize,
-    plan: &Arc<Plan>,
+    plans: &Arc<Plans>,
     config: &IndexerConfig,
     batches: &mpsc::Sender<Batch>,
 ) -> (Vec<Lane>, Vec<JoinHandle<()>>) {
@@ -194,10 +223,10 @@ fn start_workers(
     let start = |number: usize| {
         let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (plan, batches, taken) = (plan.clone(), batches.clone(), waiting.clone());
+        let (plans, batches, taken) = (plans.clone(), batches.clone(), waiting.clone());
         let filling = Filling::new(limits, bodies.clone());
         let work = move || {
-            process::run(&plan, filling, &input, &batches, || {
+            process::run(&plans, filling, &input, &batches, || {
                 taken.fetch_sub(1, Ordering::AcqRel);
             });
         };

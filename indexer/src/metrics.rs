@@ -59,6 +59,8 @@ pub struct Metrics {
     pub paused: IntGauge,
     /// 1 while the mass-failure breaker holds dead letters back.
     pub breaker_open: IntGauge,
+    /// Reloads of the pipelines, by result.
+    pub reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -96,6 +98,7 @@ impl Metrics {
             consume_errors: counter("consume_errors_total", "errors told by the consumer"),
             paused: gauge("paused", "1 while partitions are paused because the output does not keep up"),
             breaker_open: gauge("breaker_open", "1 while the mass-failure breaker holds dead letters back"),
+            reloads: counters("reloads_total", "reloads of the pipelines", "result"),
         }
     }
 

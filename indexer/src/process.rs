@@ -19,8 +19,8 @@ use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc::Sender;
 
@@ -110,29 +110,49 @@ impl Plan {
     }
 }
 
+/// The plan of now. A parcel is worked off by the plan that stood when it was begun; what became a document stays as it is,
+/// however often it is sent.
+#[derive(Debug)]
+pub struct Plans(Mutex<Arc<Plan>>);
+
+impl Plans {
+    /// Starts with `plan`.
+    pub fn new(plan: Plan) -> Self {
+        Self(Mutex::new(Arc::new(plan)))
+    }
+
+    /// From here on, parcels are begun with `plan`.
+    pub fn swap(&self, plan: Plan) {
+        let old = std::mem::replace(&mut *self.lock(), Arc::new(plan));
+        drop(old); // Not under the lock: it may be large, and workers wait for that.
+    }
+
+    fn now(&self) -> Arc<Plan> {
+        self.lock().clone()
+    }
+
+    fn is_now(&self, plan: &Arc<Plan>) -> bool {
+        Arc::ptr_eq(&self.lock(), plan)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Plan>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // A pointer is whole whatever happened.
+    }
+}
+
 /// A worker thread: runs until `input` closes and what it holds is handed on, or the next stage has ended.
 /// `taken` is called for each parcel that left `input`.
-pub fn run(plan: &Plan, filling: Filling, input: &Receiver<Parcel>, output: &Sender<Batch>, taken: impl Fn()) {
-    let mut worker = Worker::new(plan, filling);
+pub fn run(plans: &Plans, mut filling: Filling, input: &Receiver<Parcel>, output: &Sender<Batch>, taken: impl Fn()) {
+    let mut first = None;
     loop {
-        let next = match worker.filling.due_in(monotonic()) {
-            None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => input.recv_timeout(wait),
-        };
-        let open = match next {
-            Ok(parcel) => {
-                taken();
-                worker.parcel(Arc::new(parcel), output)
-            }
-            Err(RecvTimeoutError::Timeout) => worker.hand_on(output),
-            Err(RecvTimeoutError::Disconnected) => {
-                worker.hand_on(output);
-                return;
-            }
-        };
-        if !open {
-            return; // The next stage ended first: the process is stopping, and what is here is read again.
+        let plan = plans.now();
+        let mut worker = Worker::new(&plan, filling);
+        let is_now = || plans.is_now(&plan);
+        first = worker.work(first, is_now, input, output, &taken);
+        if first.is_none() {
+            return;
         }
+        filling = worker.filling; // Documents of the plan before go out with those of the next.
     }
 }
 
@@ -162,6 +182,40 @@ impl<'p> Worker<'p> {
 
     fn hand_on(&mut self, output: &Sender<Batch>) -> bool {
         self.filling.take().is_none_or(|batch| output.blocking_send(batch).is_ok())
+    }
+
+    /// Works off `first` and what `input` brings, while `is_now`. Returns the parcel that another plan is to begin with; none:
+    /// it is the end.
+    fn work(
+        &mut self,
+        mut first: Option<Parcel>,
+        is_now: impl Fn() -> bool,
+        input: &Receiver<Parcel>,
+        output: &Sender<Batch>,
+        taken: &impl Fn(),
+    ) -> Option<Parcel> {
+        loop {
+            let next = match (first.take(), self.filling.due_in(monotonic())) {
+                (Some(parcel), _) => Ok(parcel),
+                (None, None) => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (None, Some(wait)) => input.recv_timeout(wait),
+            };
+            let open = match next {
+                Ok(parcel) if !is_now() => return Some(parcel),
+                Ok(parcel) => {
+                    taken();
+                    self.parcel(Arc::new(parcel), output)
+                }
+                Err(RecvTimeoutError::Timeout) => self.hand_on(output),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.hand_on(output);
+                    return None;
+                }
+            };
+            if !open {
+                return None; // The next stage ended first: the process is stopping, and what is here is read again.
+            }
+        }
     }
 
     fn parcel(&mut self, parcel: Arc<Parcel>, output: &Sender<Batch>) -> bool {

@@ -118,7 +118,8 @@ pub fn produce_lines(
         bail!("topic {:?}: a template cannot be used here", config.kafka.topic);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let facts = match runtime.block_on(topic::inspect(config, &config.fixed_topic))? {
+    let advice = "create it first; this command makes none";
+    let facts = match runtime.block_on(topic::inspect_advising(config, &config.fixed_topic, advice))? {
         Found::Topic(facts) => facts,
         Found::Unusable(reason) => bail!(reason),
     };
@@ -189,6 +190,7 @@ mod tests {
     use super::*;
     use crate::config::KafkaConfig;
     use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaRespErr;
 
     #[track_caller]
     fn check(from: &str, line: &str, expected: Option<(&str, &str)>) {
@@ -210,13 +212,27 @@ mod tests {
         }
     }
 
+    fn config(brokers: &str) -> ShipperConfig {
+        let yaml = format!("{{brokers: ['{brokers}'], topic: logs}}");
+        let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
+        ShipperConfig::new("host", kafka, FLUSH_WAIT).expect("valid")
+    }
+
+    #[test]
+    fn a_missing_topic_is_told_without_a_setting_that_is_not_read_here() {
+        let mock = MockCluster::new(1).expect("the mock starts");
+        mock.topic_error("logs", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).expect("it is not there");
+        let told = produce_lines(&config(&mock.bootstrap_servers()), None, b"a\n".as_slice()).expect_err("no topic");
+        let told = format!("{told:#}");
+        assert!(told.contains("topic \"logs\" does not exist: create it"), "{told}");
+        assert!(!told.contains("create_topic"), "{told}");
+    }
+
     #[test]
     fn every_line_is_a_record() {
         let mock = MockCluster::new(1).expect("the mock starts");
         mock.create_topic("logs", 1, 1).expect("a topic");
-        let yaml = format!("{{brokers: ['{}'], topic: logs}}", mock.bootstrap_servers());
-        let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
-        let config = ShipperConfig::new("host", kafka, FLUSH_WAIT).expect("valid");
+        let config = config(&mock.bootstrap_servers());
         let from = "separator:=".parse().expect("it is understood");
         let produced = produce_lines(&config, Some(&from), b"a=1\r\nb=2\nnone\nlast=".as_slice()).expect("it works");
         assert_eq!(produced, Produced { delivered: 4, refused: 0, keyless: 1, reason: None });

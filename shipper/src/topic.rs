@@ -63,12 +63,18 @@ pub(crate) fn is_confined(value: &str) -> bool {
 ///
 /// Errors: no broker answers, or not to this question.
 pub(crate) async fn inspect(config: &ShipperConfig, topic: &str) -> anyhow::Result<Found> {
+    let advice = "create it, or set kafka.create_topic: {partitions: …, replication_factor: …}";
+    inspect_advising(config, topic, advice).await
+}
+
+/// [`inspect`] with `advice` of its own on a topic that is not there, for what reads no `kafka.create_topic`.
+pub(crate) async fn inspect_advising(config: &ShipperConfig, topic: &str, advice: &str) -> anyhow::Result<Found> {
     let kafka = &config.kafka;
     let mut client = config.client()?;
     client.remove("enable.idempotence"); // Producer settings mean nothing to an admin client.
     let admin: AdminClient<DefaultClientContext> = client.create().context("kafka")?;
     config.log_in(admin.inner())?;
-    let mut asked = ask(&admin, kafka, topic).await;
+    let mut asked = ask(&admin, kafka, topic, advice).await;
     if asked.is_err()
         && let Some(reason) = denied(config)
     {
@@ -79,16 +85,19 @@ pub(crate) async fn inspect(config: &ShipperConfig, topic: &str) -> anyhow::Resu
     asked
 }
 
-async fn ask(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Found> {
+async fn ask(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaConfig,
+    topic: &str,
+    advice: &str,
+) -> anyhow::Result<Found> {
     let known =
         shape(admin.inner(), topic).with_context(|| format!("no broker answers at {}", kafka.brokers.join(", ")))?;
     let Shape { partitions, replicas, leader } = match (known, kafka.create_topic) {
         (Some(known), _) => known,
         (None, Some(how)) => create(admin, topic, how).await?,
         (None, None) => {
-            return Ok(Found::Unusable(format!(
-                "topic {topic:?} does not exist: create it, or set kafka.create_topic: {{partitions: …, replication_factor: …}}"
-            )));
+            return Ok(Found::Unusable(format!("topic {topic:?} does not exist: {advice}")));
         }
     };
     if let Some(partition) = kafka.partition.filter(|partition| *partition as usize >= partitions) {

@@ -143,6 +143,27 @@ impl When {
     }
 }
 
+#[test]
+fn a_panic_of_the_consumer_ends_the_indexer_which_says_so_and_nothing_is_lost() {
+    let limit = Duration::from_secs(60);
+    let scene = Scene::shared("panic", 2);
+    let mut indexer = scene.indexer();
+    indexer.env = vec![("FAILPOINTS".to_owned(), "indexer-before-commit=panic".to_owned())];
+    let mut life = indexer.spawn().expect("the indexer starts");
+    let _agent = scene.agent().spawn().expect("the agent starts");
+    scene.append("app-0.log", b"one\ntwo\n").expect("written");
+    let status = life.wait_end(limit);
+    assert_eq!(status.code(), Some(1), "ended with {status}:\n{}", life.log_tail());
+    let told = life.wait_log(&["tailrace: ", "the consumer thread panicked", "indexer-before-commit"], limit);
+    eprintln!("figures panic: {told}");
+    indexer.env.clear();
+    let life = indexer.spawn().expect("the indexer starts again");
+    scene.wait_committed(limit);
+    scene.wait_indexed(2, limit);
+    assert_eq!(scene.node.documents(&scene.index).expect("the index reads back").len(), 2);
+    scene.check_equations(None, Some(&life));
+}
+
 /// Runs a load during which one half is ended at each of its named points, one after the other.
 fn at_each_point(crates: &[&str], when: When) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

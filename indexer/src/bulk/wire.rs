@@ -12,6 +12,7 @@ use elasticsearch::http::Method;
 use elasticsearch::http::Url;
 use elasticsearch::http::headers::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use serde_json::Value;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -23,6 +24,8 @@ use std::time::Duration;
 const BULK_PATH: &str = "_bulk?filter_path=errors,items.*.status,items.*.error,items.*.failure_store,error,status";
 /// What a certificate in a PEM file starts with.
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// Longest answer that is told, in characters.
+const TOLD_CHARS: usize = 500;
 /// Longest wait for the answer to a version question.
 const ROOT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -80,6 +83,21 @@ impl Http {
         };
         let transport = builder.build().with_context(|| format!("preparing connections to {url}"))?;
         Ok(Self { transport, timeout })
+    }
+
+    /// Sends a JSON `body`, if there is one, to `path` and returns the answer's.
+    ///
+    /// Errors: no answer, a status that is no success, an answer that is no JSON.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        match self.send(method, path, headers("application/json"), body, self.timeout).await {
+            Answer::Nothing(problem) => anyhow::bail!("{problem}"),
+            Answer::Http { status, body, .. } if !(200..300).contains(&status) => {
+                let told: String = String::from_utf8_lossy(&body).chars().take(TOLD_CHARS).collect();
+                anyhow::bail!("status {status}: {told}")
+            }
+            Answer::Http { body, .. } => serde_json::from_slice(&body).context("the answer is no JSON"),
+        }
     }
 
     async fn send(

@@ -1,5 +1,7 @@
 //! A message of the dead-letter topic → what it says.
 
+use crate::read_back::{Found, is_no_line};
+use event::{Incarnation, document_id};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use std::collections::BTreeMap;
@@ -68,6 +70,23 @@ impl Grave {
     /// A header's text; empty if it has none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// The line that it was, if it tells which.
+    pub fn found(&self) -> Option<Found> {
+        let (value, told) = (self.value.as_deref()?, self.header("event"));
+        let event = if told.is_empty() { value } else { told.as_bytes() };
+        let event: serde_json::Value = serde_json::from_slice(event).ok()?;
+        let path = event["log"]["file"]["path"].as_str()?.to_owned();
+        let is_no_line = is_no_line(&event["log"]["flags"]);
+        if told.is_empty() {
+            let id = event["@metadata"]["_id"].as_str().unwrap_or_default().to_owned();
+            return Some(Found { path, offset: event["log"]["offset"].as_u64()?, id, is_no_line });
+        }
+        let offset = self.number("source-offset")?;
+        let incarnation = Incarnation(u64::from_str_radix(self.header("incarnation"), 16).ok()?);
+        let id = String::from_utf8_lossy(&document_id(incarnation, offset, value)).into_owned();
+        Some(Found { path, offset, id, is_no_line })
     }
 
     /// A header's number.

@@ -49,6 +49,22 @@ pub fn document_id(incarnation: Incarnation, offset: u64, shipped: &[u8]) -> [u8
     encode(&raw)
 }
 
+/// The part of a document id that tells the bytes: 48 bits.
+pub fn content_hash(shipped: &[u8]) -> u64 {
+    xxh3_64(shipped) & 0xffff_ffff_ffff
+}
+
+/// What [`document_id`] made `id` of: incarnation, offset and [`content_hash`]. `None`: it has not the form of such an id. An id
+/// that [`foreign_id`] made has that form, too.
+pub fn parse_document_id(id: &str) -> Option<(Incarnation, u64, u64)> {
+    if id.len() != ID_CHARS {
+        return None;
+    }
+    let raw: [u8; 20] = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+    Some((Incarnation(number(&raw[..8])), number(&raw[8..14]), number(&raw[14..])))
+}
+
 /// The id of a record that carries none (a topic that others write): its place in the cluster.
 ///
 /// `topic_id`: the topic's UUID if the broker tells it, else its name; a recreated topic starts again at offset 0, so the
@@ -106,6 +122,16 @@ mod tests {
         let id = document_id(Incarnation(0x0123_4567_89ab_cdef), 0x0000_0000_1234, b"hello");
         assert_eq!(std::str::from_utf8(&id), Ok("ASNFZ4mrze8AAAAAEjToVVxi3P0"));
         assert_eq!(id.len(), ID_CHARS);
+    }
+
+    #[test]
+    fn an_id_tells_what_it_was_made_of() {
+        let id = document_id(Incarnation(7), 1 << 40, b"hello");
+        let id = std::str::from_utf8(&id).expect("ASCII");
+        assert_eq!(parse_document_id(id), Some((Incarnation(7), 1 << 40, content_hash(b"hello"))));
+        for other in ["", "own-id", "ASNFZ4mrze8AAAAAEjToVVxi3P+"] {
+            assert_eq!(parse_document_id(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use ack::{Ack, Anchor, Debt, Entry, Route, Share, StreamId};
 pub use budget::{Budget, Permit};
 pub use document::{Event, Metadata, Object, Value};
 pub use gate::{Gate, Intake, OpenGate};
-pub use id::{Incarnation, document_id, foreign_id};
+pub use id::{Incarnation, content_hash, document_id, foreign_id, parse_document_id};
 pub use ledger::{Ledger, LedgerError, Progress};
 pub use members::members;
 pub use path::FieldPath;
