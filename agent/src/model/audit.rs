@@ -105,8 +105,7 @@ impl Audit {
             if is_last {
                 places = disk.last_lines(record.offset, text);
             }
-            let own = places.iter().find(|at| disk.has_inode(at.0, stream.number));
-            let Some(place) = own.or(places.first()) else {
+            let Some(place) = disk.own(&places, stream.number).or(places.first()) else {
                 return Err(format!("{shown} at {} of {} was never written", record.offset, source.path));
             };
             let file = &disk.files[place.0];

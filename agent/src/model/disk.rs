@@ -164,6 +164,7 @@ impl Disk {
     fn create(&mut self, name: &str, copy_of: Option<usize>) -> usize {
         let made = File::create_new(self.path(name)).expect("a free name");
         let number = made.metadata().expect("readable").ino();
+        self.copies.retain(|(copy, _)| *copy != number); // That copy is gone.
         self.files.push(Written { number, lives: vec![Life::default()], copy_of });
         self.names.insert(name.to_owned(), self.files.len() - 1);
         self.files.len() - 1
@@ -225,14 +226,18 @@ impl Disk {
         fs::write(self.path(to), packed).expect("written");
         let copy = File::options().append(true).open(self.path(to)).expect("opens");
         self.touch(&copy);
-        self.copies.insert((copy.metadata().expect("readable").ino(), file));
+        let number = copy.metadata().expect("readable").ino();
+        self.copies.retain(|(other, _)| *other != number); // That copy is gone.
+        self.copies.insert((number, file));
         self.names.insert(to.to_owned(), file);
         self.packed.insert(to.to_owned());
     }
 
-    /// True if the file has this inode, or a packed copy of it has.
-    pub(super) fn has_inode(&self, file: usize, number: u64) -> bool {
-        self.files[file].number == number || self.copies.contains(&(number, file))
+    /// The one of `places` that an inode with this number holds. One that is a packed copy was made after any file that had its
+    /// number before.
+    pub(super) fn own<'a>(&self, places: &'a [(usize, usize)], number: u64) -> Option<&'a (usize, usize)> {
+        let in_copy = places.iter().find(|(file, _)| self.copies.contains(&(number, *file)));
+        in_copy.or_else(|| places.iter().find(|(file, _)| self.files[*file].number == number))
     }
 
     pub(super) fn is_packed(&self, name: &str) -> bool {
