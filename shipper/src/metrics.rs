@@ -16,6 +16,8 @@ pub struct ShipperMetrics {
     pub failed: IntCounterVec,
     /// Records that were not delivered and are not sent again: only with `delivery: at_most_once`.
     pub lost: IntCounter,
+    /// Lines sent of which nobody tells whether they arrived: only with `acks: 0`.
+    pub unknown: IntCounter,
     /// Records that the dead-letter topic has, by reason.
     pub dead_lettered: IntCounterVec,
     /// Records sent to the fallback topic, by reason.
@@ -57,6 +59,7 @@ impl ShipperMetrics {
             produced_bytes: counter("produced_bytes_total", "Bytes of payloads, before compression."),
             failed: counters("groups_failed_total", "Groups that were not delivered.", "error"),
             lost: counter("records_lost_total", "Records not delivered and not sent again."),
+            unknown: counter("records_unknown_total", "Lines sent with acks 0: nobody tells whether they arrived."),
             dead_lettered: counters("dead_lettered_total", "Records that the dead-letter topic has.", "reason"),
             topic_fallback: counters("topic_fallback_total", "Records sent to the fallback topic.", "reason"),
             guarantee: gauges("effective_guarantee", "1 for the promise that holds.", "guarantee"),

@@ -48,7 +48,8 @@ impl Bench {
         for (topic, partitions) in topics {
             mock.create_topic(topic, *partitions, 1).expect("a topic");
         }
-        let linger = if kafka.contains("linger") { "" } else { "linger: 0s, " };
+        // Long enough that what is sent together is in one request.
+        let linger = if kafka.contains("linger") { "" } else { "linger: 20ms, " };
         let yaml = format!("{{brokers: ['{}'], {linger}{kafka}}}", mock.bootstrap_servers());
         let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let config = ShipperConfig::new("web-01", kafka, WAIT).expect("valid");
