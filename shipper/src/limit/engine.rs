@@ -19,8 +19,9 @@ const OTHERS: &str = "(others)";
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams of which is remembered under which values of a field they were read last.
 const STREAMS_MAX: usize = 10_000;
-/// Whoever was refused what is lent is waited for so long at most: those who are held ask again at least that often.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Whoever was told when to ask again for what is lent is waited for so much longer, then it has nothing to read. What nobody takes
+/// meanwhile is in the burst.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(100);
 /// Who has to wait for another's turn asks again after so long.
 const TURN_ASK: Duration = Duration::from_millis(5);
 /// The burst of a priority's own share: it needs none, its share comes back all the time.
@@ -143,7 +144,15 @@ impl Engine {
 
     /// When `origin` may be read on; `None`: now.
     pub(crate) fn opens(&mut self, origin: Origin<'_>, now: Now) -> Option<Duration> {
-        let mut opens = now.at;
+        let priority = origin.input.priority;
+        let room = self.latest(origin, now, |limit| limit.has_room_at(priority, now.at));
+        let opens = self.latest(origin, now, |limit| limit.opens(priority, room, now.at));
+        (opens > now.at).then_some(opens)
+    }
+
+    /// The latest of what `ask` says of all limits that make `origin` wait.
+    fn latest(&mut self, origin: Origin<'_>, now: Now, ask: impl Fn(&mut Limit) -> Duration) -> Duration {
+        let mut latest = now.at;
         for (index, running) in self.running.iter_mut().enumerate() {
             let holds = match &running.plan.excess {
                 Excess::Wait => true,
@@ -154,18 +163,17 @@ impl Engine {
             if !holds || !running.applies(origin.input, now) {
                 continue;
             }
-            let priority = origin.input.priority;
             if running.is_by_field() {
                 let seen = self.streams.get(&origin.stream).into_iter().flatten().filter(|(plan, _)| *plan == index);
                 for (_, key) in seen {
-                    opens = opens.max(running.limit(key, now.at).opens(priority, now.at));
+                    latest = latest.max(ask(running.limit(key, now.at)));
                 }
             } else {
                 let key = running.key(origin, &[]);
-                opens = opens.max(running.limit(&key, now.at).opens(priority, now.at));
+                latest = latest.max(ask(running.limit(&key, now.at)));
             }
         }
-        (opens > now.at).then_some(opens)
+        latest
     }
 
     /// How much of `input` to read at once: what its smallest `wait` plan lets pass in [`PIECE`].
@@ -358,31 +366,34 @@ struct Turns {
     taken: [u64; 3],
     /// What the last one to take had taken before: whoever comes new begins there, and nothing is saved up.
     start: u64,
-    /// When each was refused last.
-    refused: [Option<Duration>; 3],
+    /// When each that was refused was told to ask again.
+    told: [Option<Duration>; 3],
 }
 
 impl Turns {
     fn new(plan: &Plan, shares: [u8; 3]) -> Self {
         let (weights, is_by_bytes) = (shares.map(|share| u64::from(share.max(1))), plan.bytes.is_some());
-        Self { weights, is_by_bytes, taken: [0; 3], start: 0, refused: [None; 3] }
+        Self { weights, is_by_bytes, taken: [0; 3], start: 0, told: [None; 3] }
     }
 
     fn waits(&self, rank: usize, now: Duration) -> bool {
-        self.refused[rank].is_some_and(|at| at + TURN_WAIT_MAX > now)
+        self.told[rank].is_some_and(|told| told + TURN_WAIT_MAX > now)
     }
 
-    /// When `rank` may take of what is lent. `opens`: when there is any.
-    fn opens(&mut self, rank: usize, opens: Duration, now: Duration) -> Duration {
+    /// When `rank` may take of what is lent. `lent`: when there is any; `room`: when all plans have room for it.
+    fn opens(&mut self, rank: usize, lent: Duration, room: Duration, now: Duration) -> Duration {
         if !self.waits(rank, now) {
             self.taken[rank] = self.taken[rank].max(self.start);
         }
         let is_before = |other: usize| other != rank && self.waits(other, now) && self.taken[other] < self.taken[rank];
-        if opens <= now && !(0..3).any(is_before) {
+        if lent <= now && !(0..3).any(is_before) {
             return now;
         }
-        self.refused[rank] = Some(now);
-        if opens > now { opens } else { now + TURN_ASK }
+        let told = if lent > now { lent } else { now + TURN_ASK };
+        if room <= told {
+            self.told[rank] = Some(told); // Else another plan holds it: nobody waits for it here.
+        }
+        told
     }
 
     fn take(&mut self, rank: usize, Load { events, bytes }: Load) {
@@ -410,12 +421,12 @@ impl Limit {
         Self { whole: Pair::new(plan, 100, plan.burst, now), shares: std::array::from_fn(share), turns }
     }
 
-    /// When a priority that is held may pass.
-    fn opens(&mut self, priority: Priority, now: Duration) -> Duration {
+    /// When a priority that is held may pass. `room`: when all plans have room for it.
+    fn opens(&mut self, priority: Priority, room: Duration, now: Duration) -> Duration {
         let (rank, lent) = (rank(priority), self.whole.opens(now));
         let own = self.shares[rank].as_mut().map(|share| share.opens(now));
         let lent = match &mut self.turns {
-            Some(turns) if own.is_none_or(|own| own > now) => turns.opens(rank, lent, now),
+            Some(turns) if own.is_none_or(|own| own > now) => turns.opens(rank, lent, room, now),
             _ => lent,
         };
         own.map_or(lent, |own| own.min(lent))

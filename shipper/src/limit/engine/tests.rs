@@ -181,7 +181,7 @@ fn flood_all(engine: &mut Engine, inputs: &[Input], time: Duration, group: u64) 
     while let Some(next) = (0..inputs.len()).min_by_key(|at| due[*at]).filter(|at| due[*at] < time) {
         let now = Now { at: due[next], wall_ms: BASE_MS };
         match engine.opens(origin(&inputs[next]), now) {
-            Some(opens) => due[next] = opens,
+            Some(opens) => due[next] = opens.min(now.at + Duration::from_secs(1)), // As the agent asks.
             None => {
                 engine.pay(origin(&inputs[next]), &[part(group)], now);
                 passed[next] += group;
@@ -213,6 +213,39 @@ fn what_is_lent_goes_to_those_who_wait_by_their_shares() {
     check(&[&low], yaml, &[1.0]);
     let half = "[{name: p, rate: {events: 1000/s}, burst: 100ms, shares: {high: 30, low: 10}}]";
     check(&[&low, &high], half, &[0.25, 0.75]);
+}
+
+#[test]
+fn who_has_nothing_more_to_read_is_not_waited_for() {
+    let yaml = "[{name: p, rate: {events: 1000/s}, burst: 100ms, shares: {high: 50, low: 15}}]";
+    let (mut engine, high, low) = (engine(yaml), input("high", Priority::High), input("low", Priority::Low));
+    let (mut passed, mut due) = ([0, 0], [Duration::ZERO; 2]);
+    while due[0] < Duration::from_secs(20) {
+        let at = usize::from(due[1] < due[0]);
+        let (from, now) = (origin([&high, &low][at]), Now { at: due[at], wall_ms: BASE_MS });
+        match engine.opens(from, now) {
+            Some(opens) => due[at] = opens,
+            None => {
+                engine.pay(from, &[part(10)], now);
+                passed[at] += 10;
+                if at == 1 && passed[1] % 100 == 0 {
+                    due[1] = Duration::from_millis(500 * passed[1] / 100); // A hundred every half second, more than its share.
+                }
+            }
+        }
+    }
+    assert_eq!(passed[1], 4_000);
+    assert!((19_600..=20_400).contains(&(passed[0] + passed[1])), "all of the rate is used: {passed:?}");
+}
+
+#[test]
+fn whom_another_plan_holds_is_not_waited_for() {
+    let yaml = "[{name: p, rate: {events: 1000/s}, burst: 20ms, shares: {high: 50, low: 15}},
+        {name: own, match: {input: [slow]}, rate: {events: 1/m}}]";
+    let inputs = [input("high", Priority::High), input("slow", Priority::Normal)];
+    let passed = flood_all(&mut engine(yaml), &inputs, Duration::from_secs(20), 10);
+    assert_eq!(passed[1], 10, "a group, by its own plan");
+    assert!((19_600..=20_400).contains(&(passed[0] + passed[1])), "all of the rate is used: {passed:?}");
 }
 
 #[test]
