@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tests::daemon::Daemon;
 use tests::scene::Scene;
@@ -27,6 +28,22 @@ const TOLERANCE: f64 = 0.02;
 const SHARE_TOLERANCE: f64 = 0.02;
 /// Lines of the input that no plan is for.
 const OTHERS: u64 = 20_000;
+
+/// Lines of the input that is timed.
+const TIMED: u64 = 300_000;
+/// It is timed so many times alone and beside an input that is held, at least and at most; the fastest of each count, for
+/// somebody else may keep the machine busy.
+const PAIRS: (usize, usize) = (3, 8);
+/// How much slower it may be beside one.
+const SLOWER_MAX: f64 = 0.05;
+/// What the plan of the held input lets pass.
+const HELD_BYTES_PER_S: u64 = 100_000;
+
+/// One at a time: they measure.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn acknowledged(agent: &Daemon) -> u64 {
     agent.metrics().map_or(0, |metrics| metrics.agent("acknowledged"))
@@ -60,6 +77,7 @@ fn rates(agent: &Daemon, paths: &[PathBuf]) -> Vec<f64> {
 
 #[test]
 fn rates_bursts_and_shares_are_kept_at_kafka_and_nobody_else_is_held_up() {
+    let _alone = alone();
     let scene = Scene::shared("limits", 6);
     let mut start = scene.agent();
     let names = ["events", "bytes", "high", "low", "other"];
@@ -130,6 +148,56 @@ fn rates_bursts_and_shares_are_kept_at_kafka_and_nobody_else_is_held_up() {
     assert!(agent.stop(Duration::from_secs(20)).success());
 }
 
+/// Lines a second of `timed.log` until all are acknowledged, by an agent that has read nothing before; `is_beside`: it also has an
+/// input that its plan holds.
+fn speed(scene: &Scene, life: usize, is_beside: bool) -> f64 {
+    let [timed, held] = ["timed.log", "held.log"].map(|name| scene.folder.join(name));
+    let input = |id: &str, path: &Path| json!({"id": id, "type": "file", "paths": [path]});
+    let mut start = scene.agent();
+    start.config["state_dir"] = json!(scene.folder.join(format!("state-{life}")));
+    start.config["inputs"] = json!([input("timed", &timed)]);
+    if is_beside {
+        start.config["inputs"] = json!([input("timed", &timed), input("held", &held)]);
+        let rate = format!("{HELD_BYTES_PER_S}B/s");
+        start.config["limits"] = json!([{"name": "hold", "match": {"input": ["held"]}, "rate": {"bytes": rate}}]);
+    }
+    let spawned = wait::now();
+    let mut agent = start.spawn().expect("the agent starts");
+    let until = |lines: u64| {
+        let met = || lines_of(&agent, &timed).and_then(|count| wait::met(count >= lines, || format!("{count} lines")));
+        wait::wait_for("lines of the timed input", Duration::from_secs(60), met);
+        (lines_of(&agent, &timed).expect("answers"), wait::now())
+    };
+    let ((first, begun), (last, ended)) = (until(1), until(TIMED));
+    if is_beside {
+        let passed = lines_of(&agent, &held).expect("answers") * LINE_BYTES;
+        let most = HELD_BYTES_PER_S as f64 * (spawned.elapsed().as_secs_f64() + 1.0) * 1.1;
+        assert!(passed > 0 && (passed as f64) < most, "held, and not stopped: {passed} of {most} bytes");
+    }
+    assert!(agent.stop(Duration::from_secs(20)).success());
+    (last - first) as f64 / ended.duration_since(begun).as_secs_f64()
+}
+
+#[test]
+fn an_input_that_is_held_slows_another_by_a_twentieth_at_most() {
+    let _alone = alone();
+    let scene = Scene::shared("beside", 6);
+    write_lines(&scene.folder.join("timed.log"), TIMED);
+    write_lines(&scene.folder.join("held.log"), LINES);
+    let (mut without, mut beside, mut pairs) = (0.0_f64, 0.0_f64, 0);
+    while pairs < PAIRS.0 || (pairs < PAIRS.1 && beside < without * (1.0 - SLOWER_MAX)) {
+        without = without.max(speed(&scene, 2 * pairs, false));
+        beside = beside.max(speed(&scene, 2 * pairs + 1, true));
+        pairs += 1;
+    }
+    let slower = 1.0 - beside / without;
+    eprintln!(
+        "figures limits: {without:.0} lines/s alone, {beside:.0} beside a held input: {:.1} % slower, {pairs} pairs",
+        slower * 100.0
+    );
+    assert!(slower <= SLOWER_MAX, "{slower}");
+}
+
 /// Lines for the plans that divert.
 const DIVERT_LINES: u64 = 30_000;
 
@@ -167,6 +235,7 @@ fn run_with_a_kill(scene: &Scene, start: &tests::daemon::Start) -> Daemon {
 
 #[test]
 fn what_is_diverted_and_replayed_is_indexed_once_and_nothing_is_missing() {
+    let _alone = alone();
     let scene = Scene::shared("divert", 3);
     let (later, start) = diverting(&scene, "at_least_once");
     let written = Writer::start(scene.load(3, DIVERT_LINES, 0, 0)).finish().expect("written");
@@ -206,6 +275,7 @@ fn what_is_diverted_and_replayed_is_indexed_once_and_nothing_is_missing() {
 
 #[test]
 fn with_at_most_once_nothing_that_is_diverted_comes_twice_not_even_after_a_kill() {
+    let _alone = alone();
     let scene = Scene::shared("divert-once", 3);
     let (later, start) = diverting(&scene, "at_most_once");
     Writer::start(scene.load(3, DIVERT_LINES, 0, 0)).finish().expect("written");
