@@ -41,5 +41,5 @@ bench-files: requirements-build+stack+bench ## 10,000 and 20,000 files under one
 bench-indexer: requirements-build+stack+bench ## Kafka to a null sink: CPU per document, beside rsyslog
 	tests/bench/indexer
 
-bench-limits: requirements-build+stack ## a tenfold burst of a minute under a rate plan (offered, sent; docs/rate-plans.svg), and what a held input costs others
+bench-limits: requirements-build+stack ## a tenfold burst of a minute under a rate plan (offered, sent; docs/rate-plans.svg)
 	tests/bench/limits

@@ -13,18 +13,18 @@ use tests::writer::Writer;
 /// What each plan lets pass.
 const EVENTS_PER_S: u64 = 2_000;
 /// So many seconds' worth pass at once after a pause.
-const BURST_S: u64 = 3;
+const BURST_S: u64 = 5;
 /// Every measured line has so many bytes, with its end.
 const LINE_BYTES: u64 = 100;
 /// Lines of each measured input: ten times what its plan lets pass in the time that is looked at, at least.
-const LINES: u64 = 120_000;
+const LINES: u64 = 160_000;
 /// The time over which the average counts.
 const SPAN: Duration = Duration::from_secs(10);
 /// Somebody else may keep the machine busy: so many times the average is looked at before it counts as missed.
-const LOOKS: usize = 3;
+const LOOKS: usize = 6;
 /// How far the average may be off.
 const TOLERANCE: f64 = 0.02;
-/// How far a share may be off, of the whole.
+/// How far a share, with its part of what is lent, may be off, of the whole.
 const SHARE_TOLERANCE: f64 = 0.02;
 /// Lines of the input that no plan is for.
 const OTHERS: u64 = 20_000;
@@ -91,7 +91,7 @@ fn rates_bursts_and_shares_are_kept_at_kafka_and_nobody_else_is_held_up() {
     start.config["limits"] = json!([
         {"name": "events", "match": {"input": ["events"]}, "rate": {"events": events}, "burst": format!("{BURST_S}s")},
         {"name": "bytes", "match": {"input": ["bytes"]}, "rate": {"bytes": format!("{}B/s", EVENTS_PER_S * LINE_BYTES)}},
-        {"name": "both", "match": {"input": ["high", "low"]}, "rate": {"events": events}, "shares": {"high": 80, "low": 20}},
+        {"name": "both", "match": {"input": ["high", "low"]}, "rate": {"events": events}, "shares": {"high": 40, "low": 10}},
     ]);
     let (measured, other) = (&paths[..4], &paths[4]);
     measured.iter().for_each(|path| write_lines(path, LINES));
@@ -106,7 +106,7 @@ fn rates_bursts_and_shares_are_kept_at_kafka_and_nobody_else_is_held_up() {
     reaches(&paths[0], 1, Duration::from_secs(30));
     let took = reaches(&paths[0], burst, Duration::from_secs(30));
     eprintln!("figures limits: a burst of {burst} events in {took:?} (at the rate alone {BURST_S} s)");
-    assert!(took < Duration::from_secs(BURST_S) / 2, "{took:?}");
+    assert!(took < Duration::from_secs(BURST_S) / 2, "{took:?}: it was paid for at the rate");
 
     // What a second and a half let pass: the bursts are spent.
     measured.iter().zip([burst, EVENTS_PER_S, EVENTS_PER_S, EVENTS_PER_S / 4]).for_each(|(path, burst)| {
@@ -121,7 +121,7 @@ fn rates_bursts_and_shares_are_kept_at_kafka_and_nobody_else_is_held_up() {
     while looks.len() < LOOKS && !looks.last().is_some_and(|rates: &Vec<f64>| is_kept(rates)) {
         let rates = rates(&agent, measured);
         eprintln!(
-            "figures limits: over {SPAN:?} under plans of {EVENTS_PER_S}/s: by events {:.0}/s, by bytes {:.0}/s; shared 80:20 {:.0}/s and {:.0}/s",
+            "figures limits: over {SPAN:?} under plans of {EVENTS_PER_S}/s: by events {:.0}/s, by bytes {:.0}/s; shared 40:10, the rest lent, {:.0}/s and {:.0}/s",
             rates[0], rates[1], rates[2], rates[3]
         );
         looks.push(rates);
