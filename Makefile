@@ -1,5 +1,5 @@
 # What people and CI run. `make` lists the targets.
-.PHONY: help demo demo-down test test-full check oracle seeded-bugs bench-agent bench-files bench-indexer requirements-%
+.PHONY: help demo demo-down test test-full check oracle seeded-bugs bench-agent bench-files bench-indexer bench-limits requirements-%
 
 CARGO_TEST = cargo test --locked --workspace --features tailrace/failpoints
 
@@ -40,3 +40,6 @@ bench-files: requirements-build+stack+bench ## 10,000 and 20,000 files under one
 
 bench-indexer: requirements-build+stack+bench ## Kafka to a null sink: CPU per document, beside rsyslog
 	tests/bench/indexer
+
+bench-limits: requirements-build+stack ## a tenfold burst of a minute under a rate plan (offered, sent; docs/rate-plans.svg)
+	tests/bench/limits

@@ -25,6 +25,8 @@ use std::time::Instant;
 
 /// Bytes of one read, and so of one turn of a file. A longer line makes the buffer grow up to the line limit.
 const CHUNK_BYTES: usize = 128 * 1024;
+/// In these a smaller chunk is counted: two bytes are left in a [`Follow`].
+const CHUNK_UNIT: usize = 16;
 
 /// Where a file was found, and what is made of it.
 #[derive(Debug)]
@@ -99,8 +101,8 @@ pub(crate) struct Follow {
     /// Its input is gone: it is read up to here.
     pub(crate) ends_at: Option<u64>,
     pub(crate) changed: Instant,
-    /// Bytes of the next read; a longer line makes it grow.
-    chunk_bytes: u32,
+    /// Bytes of the next read, in [`CHUNK_UNIT`]; a longer line makes it grow.
+    chunk_units: u16,
 }
 
 /// Size and time of the last change, as a listing shows them.
@@ -209,13 +211,17 @@ impl Follow {
             read_out_at: 0,
             ends_at: None,
             changed: now,
-            chunk_bytes: CHUNK_BYTES as u32,
+            chunk_units: (CHUNK_BYTES / CHUNK_UNIT) as u16,
         }
     }
 
     /// Reads no more than about so many bytes at once from now on, but never more than it would by itself.
     pub(crate) fn read_at_once(&mut self, bytes: usize) {
-        self.chunk_bytes = bytes.clamp(1, CHUNK_BYTES) as u32;
+        self.chunk_units = (bytes / CHUNK_UNIT).clamp(1, CHUNK_BYTES / CHUNK_UNIT) as u16;
+    }
+
+    fn chunk_bytes(&self) -> usize {
+        usize::from(self.chunk_units) * CHUNK_UNIT
     }
 
     /// Goes on at `offset`, as settled. False if the file no longer reaches that far.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use whole::packing::gzip;
 use whole::{Running, append, config, folder, one};
 
 /// Inputs that are held, and what went through.
@@ -168,4 +169,28 @@ async fn messages_of_a_sender_wait_in_memory_while_they_are_held_and_go_at_the_s
     group.ack.settle();
     drop(running.groups);
     tokio::task::spawn_blocking(|| running.agent.join()).await.expect("ends");
+}
+
+/// The original is gone while its plan holds: its copy is known for one all the same, and nothing of it is shipped again.
+#[tokio::test]
+async fn a_packed_copy_is_compared_though_its_plan_holds() {
+    let (folder, log) = folder();
+    let gate = Arc::new(Held::default());
+    let text = "one\ntwo\nthree\n";
+    append(&log, text);
+    let yaml = "[{id: a, type: file, paths: ['DIR/a*'], scan_interval: 20ms}]";
+    let mut running = start(folder.path(), yaml, &gate);
+    assert_eq!(running.lines(3).await, one("a.log", &["one", "two", "three"]));
+    gate.hold("a", true);
+    std::fs::write(folder.path().join("a.log.1.gz"), gzip(text.as_bytes())).expect("written");
+    running.until("it waits", |files| files.len() == 2 && format!("{files:?}").contains("still there")).await;
+    std::fs::remove_file(&log).expect("removed");
+    append(&folder.path().join("a.log.next"), "the next\n");
+    let next = |file: &agent::Shown| file.path.ends_with("a.log.next") && !file.waits_for.is_empty();
+    running.until("that is held", |files| files.iter().any(next)).await;
+    gate.hold("a", false);
+    assert_eq!(running.lines(1).await, one("a.log.next", &["the next"]));
+    running.until("it is read on in its copy", |files| files.len() == 2).await;
+    let read = running.metrics.read.clone();
+    assert!(running.stop().await.is_empty() && read.get() == 4, "nothing came twice");
 }

@@ -19,6 +19,11 @@ const OTHERS: &str = "(others)";
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams of which is remembered under which values of a field they were read last.
 const STREAMS_MAX: usize = 10_000;
+/// Whoever was told when to ask again for what is lent is waited for so much longer, then it has nothing to read. What nobody takes
+/// meanwhile is in the burst.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(100);
+/// Who has to wait for another's turn asks again after so long.
+const TURN_ASK: Duration = Duration::from_millis(5);
 /// The burst of a priority's own share: it needs none, its share comes back all the time.
 const SHARE_BURST: Duration = Duration::from_millis(100);
 const MINUTE_MS: i64 = 60_000;
@@ -139,7 +144,15 @@ impl Engine {
 
     /// When `origin` may be read on; `None`: now.
     pub(crate) fn opens(&mut self, origin: Origin<'_>, now: Now) -> Option<Duration> {
-        let mut opens = now.at;
+        let priority = origin.input.priority;
+        let room = self.latest(origin, now, |limit| limit.has_room_at(priority, now.at));
+        let opens = self.latest(origin, now, |limit| limit.opens(priority, room, now.at));
+        (opens > now.at).then_some(opens)
+    }
+
+    /// The latest of what `ask` says of all limits that make `origin` wait.
+    fn latest(&mut self, origin: Origin<'_>, now: Now, ask: impl Fn(&mut Limit) -> Duration) -> Duration {
+        let mut latest = now.at;
         for (index, running) in self.running.iter_mut().enumerate() {
             let holds = match &running.plan.excess {
                 Excess::Wait => true,
@@ -150,18 +163,17 @@ impl Engine {
             if !holds || !running.applies(origin.input, now) {
                 continue;
             }
-            let priority = origin.input.priority;
             if running.is_by_field() {
                 let seen = self.streams.get(&origin.stream).into_iter().flatten().filter(|(plan, _)| *plan == index);
                 for (_, key) in seen {
-                    opens = opens.max(running.limit(key, now.at).opens(priority, now.at));
+                    latest = latest.max(ask(running.limit(key, now.at)));
                 }
             } else {
                 let key = running.key(origin, &[]);
-                opens = opens.max(running.limit(&key, now.at).opens(priority, now.at));
+                latest = latest.max(ask(running.limit(&key, now.at)));
             }
         }
-        (opens > now.at).then_some(opens)
+        latest
     }
 
     /// How much of `input` to read at once: what its smallest `wait` plan lets pass in [`PIECE`].
@@ -195,7 +207,7 @@ impl Engine {
                 if running.plan.excess == Excess::Wait {
                     let limit = running.limit(&key, now.at);
                     limit.charge(origin.input.priority, part.load, now.at);
-                    waits |= limit.opens(origin.input.priority, now.at) > now.at;
+                    waits |= limit.has_room_at(origin.input.priority, now.at) > now.at;
                     running.counts.passed += part.load;
                 }
             }
@@ -216,7 +228,7 @@ impl Engine {
                 continue;
             }
             let key = running.key(origin, &part.keys);
-            let opens = running.limit(&key, now.at).opens(priority, now.at);
+            let opens = running.limit(&key, now.at).has_room_at(priority, now.at);
             if opens > now.at && tightest.is_none_or(|(latest, _)| opens > latest) {
                 tightest = Some((opens, index));
             }
@@ -332,12 +344,65 @@ pub(crate) fn name_of(priority: Priority) -> &'static str {
 /// How far a plan is used up for one value of its scope.
 ///
 /// A priority with a share passes as long as its own share has room, whatever the others do, and that counts for the whole too.
-/// When its share is used up it passes as long as the whole has room: that is what the others leave.
+/// When its share is used up it passes as long as the whole has room: that is what the others leave. Those that wait for it take
+/// turns.
 #[derive(Debug)]
 pub(crate) struct Limit {
     whole: Pair,
     /// By [`rank`]; `None` for one without a share.
     shares: [Option<Pair>; 3],
+    /// `None` if nobody has a share.
+    turns: Option<Turns>,
+}
+
+/// Whose turn it is to take of what is lent: over time each priority that waits gets as much of it as its share is large.
+///
+/// Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", 1996.
+#[derive(Debug)]
+struct Turns {
+    weights: [u64; 3],
+    is_by_bytes: bool,
+    /// What each took, divided by its weight.
+    taken: [u64; 3],
+    /// What the last one to take had taken before: whoever comes new begins there, and nothing is saved up.
+    start: u64,
+    /// When each that was refused was told to ask again.
+    told: [Option<Duration>; 3],
+}
+
+impl Turns {
+    fn new(plan: &Plan, shares: [u8; 3]) -> Self {
+        let (weights, is_by_bytes) = (shares.map(|share| u64::from(share.max(1))), plan.bytes.is_some());
+        Self { weights, is_by_bytes, taken: [0; 3], start: 0, told: [None; 3] }
+    }
+
+    fn waits(&self, rank: usize, now: Duration) -> bool {
+        self.told[rank].is_some_and(|told| told + TURN_WAIT_MAX > now)
+    }
+
+    /// When `rank` may take of what is lent. `lent`: when there is any; `room`: when all plans have room for it.
+    fn opens(&mut self, rank: usize, lent: Duration, room: Duration, now: Duration) -> Duration {
+        if !self.waits(rank, now) {
+            self.taken[rank] = self.taken[rank].max(self.start);
+        }
+        let is_before = |other: usize| other != rank && self.waits(other, now) && self.taken[other] < self.taken[rank];
+        if lent <= now && !(0..3).any(is_before) {
+            return now;
+        }
+        let told = if lent > now { lent } else { now + TURN_ASK };
+        if room <= told {
+            self.told[rank] = Some(told); // Else another plan holds it: nobody waits for it here.
+        }
+        told
+    }
+
+    fn take(&mut self, rank: usize, Load { events, bytes }: Load) {
+        /// So that little is lost in a division.
+        const SCALE: u64 = 1 << 10;
+        let amount = if self.is_by_bytes { bytes } else { events };
+        self.start = self.start.max(self.taken[rank]);
+        self.taken[rank] = self.taken[rank].saturating_add(amount.saturating_mul(SCALE) / self.weights[rank]);
+    }
 }
 
 #[derive(Debug)]
@@ -352,22 +417,36 @@ impl Limit {
             let percent = plan.shares.map_or(0, |shares| shares[rank]);
             (percent > 0).then(|| Pair::new(plan, percent, plan.burst.min(SHARE_BURST), now))
         };
-        Self { whole: Pair::new(plan, 100, plan.burst, now), shares: std::array::from_fn(share) }
+        let turns = plan.shares.map(|shares| Turns::new(plan, shares));
+        Self { whole: Pair::new(plan, 100, plan.burst, now), shares: std::array::from_fn(share), turns }
     }
 
-    /// When there is room for a priority.
-    fn opens(&mut self, priority: Priority, now: Duration) -> Duration {
+    /// When a priority that is held may pass. `room`: when all plans have room for it.
+    fn opens(&mut self, priority: Priority, room: Duration, now: Duration) -> Duration {
+        let (rank, lent) = (rank(priority), self.whole.opens(now));
+        let own = self.shares[rank].as_mut().map(|share| share.opens(now));
+        let lent = match &mut self.turns {
+            Some(turns) if own.is_none_or(|own| own > now) => turns.opens(rank, lent, room, now),
+            _ => lent,
+        };
+        own.map_or(lent, |own| own.min(lent))
+    }
+
+    /// When there is room for a priority, its own or lent, whoever else waits for that.
+    fn has_room_at(&mut self, priority: Priority, now: Duration) -> Duration {
         let whole = self.whole.opens(now);
-        let share = self.shares[rank(priority)].as_mut().map(|share| share.opens(now));
-        share.map_or(whole, |share| share.min(whole))
+        let own = self.shares[rank(priority)].as_mut().map(|share| share.opens(now));
+        own.map_or(whole, |own| own.min(whole))
     }
 
     fn charge(&mut self, priority: Priority, load: Load, now: Duration) {
-        if let Some(share) = &mut self.shares[rank(priority)] {
-            let is_lent = share.opens(now) > now && self.whole.opens(now) <= now;
-            if !is_lent {
-                share.charge(load, now);
-            }
+        let rank = rank(priority);
+        let has_own = self.shares[rank].as_mut().is_some_and(|share| share.opens(now) <= now);
+        let is_lent = !has_own && self.whole.opens(now) <= now;
+        match (&mut self.shares[rank], &mut self.turns) {
+            (_, Some(turns)) if is_lent => turns.take(rank, load),
+            (Some(share), _) => share.charge(load, now),
+            (None, _) => {}
         }
         self.whole.charge(load, now);
     }

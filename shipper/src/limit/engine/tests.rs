@@ -175,6 +175,79 @@ fn a_low_priority_keeps_its_share_under_a_flood_and_unused_shares_are_lent() {
     assert!((10_800..=11_200).contains(&passed), "the rate and the burst: {passed}");
 }
 
+/// All of `inputs` read and send as soon as they have room; returns the events of each that passed.
+fn flood_all(engine: &mut Engine, inputs: &[Input], time: Duration, group: u64) -> Vec<u64> {
+    let (mut passed, mut due) = (vec![0; inputs.len()], vec![Duration::ZERO; inputs.len()]);
+    while let Some(next) = (0..inputs.len()).min_by_key(|at| due[*at]).filter(|at| due[*at] < time) {
+        let now = Now { at: due[next], wall_ms: BASE_MS };
+        match engine.opens(origin(&inputs[next]), now) {
+            Some(opens) => due[next] = opens.min(now.at + Duration::from_secs(1)), // As the agent asks.
+            None => {
+                engine.pay(origin(&inputs[next]), &[part(group)], now);
+                passed[next] += group;
+            }
+        }
+    }
+    passed
+}
+
+#[test]
+fn what_is_lent_goes_to_those_who_wait_by_their_shares() {
+    let yaml = "[{name: p, rate: {events: 1000/s}, burst: 100ms, shares: {high: 50, normal: 35, low: 15}}]";
+    let [high, normal, low] =
+        [Priority::High, Priority::Normal, Priority::Low].map(|priority| input(&format!("{priority:?}"), priority));
+    #[track_caller]
+    fn check(inputs: &[&Input], yaml: &str, expected: &[f64]) {
+        let inputs: Vec<_> = inputs.iter().map(|input| (*input).clone()).collect();
+        let passed = flood_all(&mut engine(yaml), &inputs, Duration::from_secs(100), 10);
+        let all: u64 = passed.iter().sum();
+        assert!((98_000..=102_000).contains(&all), "{passed:?}");
+        for (passed, expected) in passed.iter().zip(expected) {
+            let part = *passed as f64 / all as f64;
+            assert!((part - expected).abs() < 0.01, "{part} of {all}, not {expected}");
+        }
+    }
+    check(&[&high, &normal, &low], yaml, &[0.5, 0.35, 0.15]);
+    check(&[&low, &high], yaml, &[15.0 / 65.0, 50.0 / 65.0]);
+    check(&[&normal, &low], yaml, &[0.7, 0.3]);
+    check(&[&low], yaml, &[1.0]);
+    let half = "[{name: p, rate: {events: 1000/s}, burst: 100ms, shares: {high: 30, low: 10}}]";
+    check(&[&low, &high], half, &[0.25, 0.75]);
+}
+
+#[test]
+fn who_has_nothing_more_to_read_is_not_waited_for() {
+    let yaml = "[{name: p, rate: {events: 1000/s}, burst: 100ms, shares: {high: 50, low: 15}}]";
+    let (mut engine, high, low) = (engine(yaml), input("high", Priority::High), input("low", Priority::Low));
+    let (mut passed, mut due) = ([0, 0], [Duration::ZERO; 2]);
+    while due[0] < Duration::from_secs(20) {
+        let at = usize::from(due[1] < due[0]);
+        let (from, now) = (origin([&high, &low][at]), Now { at: due[at], wall_ms: BASE_MS });
+        match engine.opens(from, now) {
+            Some(opens) => due[at] = opens,
+            None => {
+                engine.pay(from, &[part(10)], now);
+                passed[at] += 10;
+                if at == 1 && passed[1] % 100 == 0 {
+                    due[1] = Duration::from_millis(500 * passed[1] / 100); // A hundred every half second, more than its share.
+                }
+            }
+        }
+    }
+    assert_eq!(passed[1], 4_000);
+    assert!((19_600..=20_400).contains(&(passed[0] + passed[1])), "all of the rate is used: {passed:?}");
+}
+
+#[test]
+fn whom_another_plan_holds_is_not_waited_for() {
+    let yaml = "[{name: p, rate: {events: 1000/s}, burst: 20ms, shares: {high: 50, low: 15}},
+        {name: own, match: {input: [slow]}, rate: {events: 1/m}}]";
+    let inputs = [input("high", Priority::High), input("slow", Priority::Normal)];
+    let passed = flood_all(&mut engine(yaml), &inputs, Duration::from_secs(20), 10);
+    assert_eq!(passed[1], 10, "a group, by its own plan");
+    assert!((19_600..=20_400).contains(&(passed[0] + passed[1])), "all of the rate is used: {passed:?}");
+}
+
 #[test]
 fn a_plan_that_did_not_change_goes_on_after_a_reload() {
     let yaml = |rate: &str| format!("[{{name: a, rate: {{events: 1/h}}}}, {{name: b, rate: {{events: {rate}}}}}]");
