@@ -124,3 +124,99 @@ pub(crate) fn chosen(path: &Path, mut outputs: Vec<Output>, id: Option<&str>) ->
         place.ok_or_else(|| Unusable::error(&format!("{}: {}: {}", path.display(), what(), known.join(", "))))?;
     Ok(outputs.swap_remove(place))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a configuration comes to: its outputs with their folders and the ids of the inputs that go there.
+    fn read(yaml: &str) -> Result<Vec<(String, String, Vec<String>)>, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("agent.yaml");
+        std::fs::write(&path, format!("state_dir: /state\n{yaml}")).expect("written");
+        let file: AgentFile = service::load::read_config(&path).expect("well formed");
+        let told = |error: anyhow::Error| format!("{error:#}").replace(&path.display().to_string(), "FILE");
+        let compiled = file.compile(&path).map_err(told)?;
+        let of = |compiled: crate::agent::Compiled| {
+            let inputs = compiled.agent.inputs.iter().map(|input| input.shared().id.clone()).collect();
+            (compiled.output, compiled.agent.state_dir.display().to_string(), inputs)
+        };
+        Ok(compiled.into_iter().map(of).collect())
+    }
+
+    const INPUTS: &str =
+        "inputs: [{id: a, type: file, paths: [/a]}, {id: b, type: file, paths: [/b], outputs: [far]}]\n";
+
+    #[test]
+    fn each_output_has_its_folder_and_its_inputs() {
+        let both = format!("{INPUTS}kafka: {{brokers: [n:1]}}\noutputs: [{{id: far, kafka: {{brokers: [f:1]}}}}]");
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let far = ("far".into(), "/state/outputs/far".into(), texts(&["a", "b"]));
+        assert_eq!(read(&both), Ok(vec![("kafka".into(), "/state".into(), texts(&["a"])), far.clone()]));
+        assert_eq!(read(&format!("{INPUTS}outputs: [{{id: far, kafka: {{brokers: [f:1]}}}}]")), Ok(vec![far]));
+    }
+
+    #[test]
+    fn memory_and_descriptors_are_shared() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("agent.yaml");
+        let outputs = "outputs: [{id: x, kafka: {brokers: [f:1]}}, {id: y, kafka: {brokers: [f:1]}}]";
+        let yaml =
+            format!("memory: 9MiB\ninputs: [{{id: a, type: file, paths: [/a]}}]\nkafka: {{brokers: [n:1]}}\n{outputs}");
+        std::fs::write(&path, yaml).expect("written");
+        let file: AgentFile = service::load::read_config(&path).expect("well formed");
+        let compiled = file.compile(&path).expect("usable");
+        assert!(compiled.iter().all(|of| (of.agent.memory, of.agent.agents) == (3 << 20, 3)));
+    }
+
+    #[test]
+    fn what_cannot_be_shipped_to_several_is_refused_with_its_place() {
+        let far = "kafka: {brokers: [n:1]}\noutputs: [{id: far, kafka: {brokers: [f:1]}}]";
+        let refused =
+            |inputs: &str, outputs: &str| read(&format!("inputs: [{inputs}]\n{outputs}")).expect_err("is refused");
+        let check = |inputs: &str, outputs: &str, expected: &str| {
+            let told = refused(inputs, outputs);
+            assert!(told.starts_with(expected), "{told}");
+        };
+        let a = "{id: a, type: file, paths: [/a]}";
+        check(a, "", "FILE: kafka: where to?");
+        check(a, "outputs: [{id: 'a/b', kafka: {brokers: [f:1]}}]", "FILE: outputs: id \"a/b\": it must be of letters");
+        check(
+            a,
+            "kafka: {brokers: [n:1]}\noutputs: [{id: kafka, kafka: {brokers: [f:1]}}]",
+            "FILE: outputs: id \"kafka\" is used twice",
+        );
+        check(
+            "{id: a, type: file, paths: [/a], outputs: [near]}",
+            far,
+            "FILE:2:15: input \"a\": outputs: there is no output \"near\"; there are: kafka, far",
+        );
+        check("{id: a, type: stdin, outputs: [far]}", far, "FILE:2:15: input \"a\": type stdin");
+        let syslog = "id: a, type: syslog, protocol: udp, listen: '127.0.0.1:5140'";
+        check(&format!("{{{syslog}}}"), far, "FILE:2:15: input \"a\": type syslog");
+        check("{id: a, type: file, paths: [/a], delete_after: 1h}", far, "FILE:2:15: input \"a\": delete_after");
+        check("{id: a, type: file, paths: [/a], outputs: [far]}", far, "FILE: output \"kafka\": no input goes to it");
+        let one = format!(
+            "{{{syslog}, outputs: [far]}}, {{id: b, type: file, paths: [/b], delete_after: 1h, outputs: [kafka]}}"
+        );
+        assert!(read(&format!("inputs: [{one}]\n{far}")).is_ok());
+    }
+
+    #[test]
+    fn one_of_several_must_be_chosen() {
+        let output = |id: &str| Output {
+            id: id.to_owned(),
+            kafka: serde_json::from_value(serde_json::json!({"brokers": ["b:1"]})).expect("valid"),
+            state_dir: id.into(),
+        };
+        let chosen = |outputs: &[&str], id| {
+            let outputs = outputs.iter().map(|id| output(id)).collect();
+            chosen(Path::new("a.yaml"), outputs, id).map(|output| output.id).map_err(|error| error.to_string())
+        };
+        assert_eq!(chosen(&["kafka"], None), Ok("kafka".into()));
+        assert_eq!(chosen(&["kafka", "far"], Some("far")), Ok("far".into()));
+        let several = "a.yaml: it has several outputs: choose one with --output: kafka, far";
+        assert_eq!(chosen(&["kafka", "far"], None), Err(several.into()));
+        assert_eq!(chosen(&["kafka"], Some("x")), Err("a.yaml: there is no output \"x\": kafka".into()));
+    }
+}

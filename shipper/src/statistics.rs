@@ -44,16 +44,12 @@ impl Statistics {
         let name = |name: &str| format!("tailrace_shipper_{name}");
         let gauges = |n: &str, help: &str, labels: &[&str]| registry.gauges(&name(n), help, labels);
         let counters = |n: &str, help: &str, labels: &[&str]| registry.counters(&name(n), help, labels);
-        let of_broker = ["broker", "client"];
+        let (of_broker, of_quantile) = (["broker", "client"], ["broker", "client", "quantile"]);
         Self {
             client: MAIN.into(),
             queue_records: gauges("client_queue_records", "Records that wait in the Kafka client.", &["client"]),
             queue_bytes: gauges("client_queue_bytes", "Bytes that wait in the Kafka client.", &["client"]),
-            round_trip: gauges(
-                "broker_round_trip_microseconds",
-                "Until the answer.",
-                &["broker", "client", "quantile"],
-            ),
+            round_trip: gauges("broker_round_trip_microseconds", "Until the answer.", &of_quantile),
             requests_in_flight: gauges("broker_requests_in_flight", "Requests without answer.", &of_broker),
             errors: counters("broker_errors_total", "Errors of connections.", &["broker", "client", "kind"]),
             counted: Arc::default(),
