@@ -81,6 +81,9 @@ pub struct InputConfig {
     /// `high`, `normal` or `low`, for rate plans. Default `normal`.
     #[serde(default)]
     pub priority: Priority,
+    /// Ids of the outputs that it goes to. Default: all.
+    #[serde(default)]
+    pub outputs: Vec<String>,
     /// Longest time until a new file or new data is seen without a change notification. Default `1s`.
     #[serde(default = "scan_interval", with = "service::load::duration")]
     pub scan_interval: Duration,
@@ -249,6 +252,8 @@ pub struct AgentConfig {
     pub inputs: Vec<CheckedInput>,
     /// Longest time for what inputs with `read_until_eof` still read after a stop.
     pub drain_timeout: Duration,
+    /// Agents in this process: each has its part of the descriptors.
+    pub agents: usize,
 }
 
 /// An input in the form that is used.

@@ -165,6 +165,7 @@ impl World {
             memory,
             inputs: inputs.into_iter().map(|input| CheckedInput::File(Box::new(input))).collect(),
             drain_timeout: Duration::ZERO,
+            agents: 1,
         };
         Self {
             rng,

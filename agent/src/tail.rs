@@ -88,7 +88,8 @@ pub(crate) async fn run(
     let mut tail = Tail {
         budget,
         agent: config.name,
-        handles: handles::Handles::new(inputs.iter().map(|input| input.harvester_limit).collect()),
+        handles: handles::Handles::new(inputs.iter().map(|input| input.harvester_limit).collect(), config.agents),
+        agents: config.agents,
         inputs,
         first_start: known.first_start,
         is_first_listing: true,
@@ -167,6 +168,8 @@ struct Tail {
     agent: String,
     inputs: Arc<Vec<FileInput>>,
     first_start: bool,
+    /// See [`AgentConfig::agents`].
+    agents: usize,
     is_first_listing: bool,
     /// Listings after which renamed files are still looked for.
     claims_left: u32,

@@ -290,6 +290,7 @@ async fn an_address_that_is_taken_stops_the_start_and_names_the_input() {
         memory: 1,
         inputs: checked(folder.path(), &yaml),
         drain_timeout: PATIENCE,
+        agents: 1,
     };
     let (metrics, stop) = (AgentMetrics::new(&Registry::default()), Stop::new().1);
     let error =

@@ -1,7 +1,10 @@
 //! `tailrace agent`: files and other inputs → Kafka, until it is told to stop or its standard input has ended.
 
 use crate::check::Unusable;
-use agent::{AgentConfig, AgentMetrics, Board, Ended, InputConfig};
+use crate::inputs::Configured;
+use crate::outputs::{MAIN, Output, OutputConfig, inputs_of, outputs};
+use crate::reload::Reloaded;
+use agent::{Agent, AgentConfig, AgentMetrics, Board, Ended, InputConfig};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use service::health::Health;
@@ -10,9 +13,10 @@ use service::load::ByteSize;
 use service::logs::LogConfig;
 use service::metrics::Registry;
 use service::stop::Stop;
-use shipper::{Drained, KafkaConfig, Limits, Plan, PlanConfig, ShipperConfig, ShipperMetrics};
+use shipper::{Drained, KafkaConfig, Limits, Plan, PlanConfig, Shipper, ShipperConfig, ShipperMetrics};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Exit code when time ran out before everything in flight was acknowledged. It is read again after the next start, if it can be.
@@ -39,7 +43,7 @@ pub(crate) struct AgentFile {
     /// Folder of the checkpoint; one agent each. Default `/var/lib/tailrace`.
     #[serde(default = "state_dir")]
     state_dir: PathBuf,
-    /// Bytes in flight between file and acknowledgement. Default 64 MiB.
+    /// Bytes in flight between file and acknowledgement, shared by the outputs. Default 64 MiB.
     #[serde(default = "memory")]
     memory: ByteSize,
     /// What to follow.
@@ -48,8 +52,12 @@ pub(crate) struct AgentFile {
     /// Folder of more inputs, each file (`*.yaml`) a list of them; watched while the agent runs. Default: none.
     #[serde(default)]
     pub(crate) inputs_dir: Option<PathBuf>,
-    /// Where to.
-    kafka: KafkaConfig,
+    /// Where to. Required without `outputs`; this output's id is `kafka`.
+    #[serde(default)]
+    pub(crate) kafka: Option<KafkaConfig>,
+    /// More clusters, each with an agent and a checkpoint of its own. Default: none.
+    #[serde(default)]
+    pub(crate) outputs: Vec<OutputConfig>,
     /// Rate plans. Default: none.
     #[serde(default)]
     limits: Vec<PlanConfig>,
@@ -96,14 +104,9 @@ fn drain_timeout() -> Duration {
 }
 
 impl AgentFile {
-    /// Folder of the checkpoint.
+    /// Folder of the checkpoint of the output under `kafka`; those of the others are below it.
     pub(crate) fn state_dir(&self) -> &Path {
         &self.state_dir
-    }
-
-    /// Where it ships to.
-    pub(crate) fn kafka(&self) -> &KafkaConfig {
-        &self.kafka
     }
 
     /// Where a running agent answers.
@@ -111,17 +114,19 @@ impl AgentFile {
         &self.metrics.listen
     }
 
-    /// The rate plans; `path` is where the file was read, `inputs` what it follows. Errors: as [`Unusable`], with file:line:column.
-    pub(crate) fn plans(&self, path: &Path, inputs: &[agent::CheckedInput]) -> anyhow::Result<Vec<Plan>> {
-        let ids: Vec<_> = inputs.iter().map(|input| input.shared().id.as_str()).collect();
+    /// The rate plans of an output; `path` is where the file was read, `inputs` all that it follows. Errors: as [`Unusable`], with
+    /// file:line:column.
+    pub(crate) fn plans(&self, path: &Path, kafka: &KafkaConfig, inputs: &[Configured]) -> anyhow::Result<Vec<Plan>> {
+        let ids: Vec<_> = inputs.iter().map(|input| input.config.id.as_str()).collect();
         // A folder of inputs may bring others while the agent runs.
         let known = self.inputs_dir.is_none().then_some(ids.as_slice());
-        let compiled = shipper::limit::compile(&self.limits, &self.kafka, known);
+        let compiled = shipper::limit::compile(&self.limits, kafka, known);
         compiled.map_err(|error| Unusable::error(&format!("{}{error}", path.display())))
     }
 
-    /// Everything compiled; `path` is where the file was read. Errors: what it asks for cannot be done, as [`Unusable`].
-    pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig, Vec<Plan>)> {
+    /// Everything compiled, for each output; `path` is where the file was read. Errors: what it asks for cannot be done, as
+    /// [`Unusable`].
+    pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<Vec<Compiled>> {
         let name = match &self.name {
             Some(name) if name.is_empty() => {
                 return Err(Unusable::error(&format!("{}: name: it is empty", path.display())));
@@ -130,13 +135,30 @@ impl AgentFile {
             None => host_name()?,
         };
         let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
-        let inputs = crate::inputs::load(path, self)?;
-        let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
-        let plans = self.plans(path, &inputs)?;
-        let memory = usize::try_from(self.memory.0)?;
-        let (state_dir, drain_timeout) = (self.state_dir.clone(), self.drain_timeout);
-        Ok((AgentConfig { name, state_dir, memory, inputs, drain_timeout }, shipper, plans))
+        let (inputs, outputs) = (crate::inputs::configured(path, self)?, outputs(path, self)?);
+        let (agents, drain_timeout) = (outputs.len(), self.drain_timeout);
+        let memory = usize::try_from(self.memory.0)? / agents;
+        let of_output = |output: Output| {
+            let of = |error: anyhow::Error| unusable(error.context(format!("output {:?}", output.id)));
+            let shipper = ShipperConfig::new(&name, output.kafka.clone(), drain_timeout);
+            let shipper = shipper.map_err(|error| if output.id == MAIN { unusable(error) } else { of(error) })?;
+            let plans = self.plans(path, &output.kafka, &inputs)?;
+            let inputs = inputs_of(&inputs, &output).into_iter().map(|configured| configured.input).collect();
+            let name = name.clone();
+            let agent = AgentConfig { name, state_dir: output.state_dir, memory, inputs, drain_timeout, agents };
+            Ok(Compiled { output: output.id, agent, shipper, plans })
+        };
+        outputs.into_iter().map(of_output).collect()
     }
+}
+
+/// What ships to one output.
+pub(crate) struct Compiled {
+    /// Its id.
+    pub(crate) output: String,
+    pub(crate) agent: AgentConfig,
+    pub(crate) shipper: ShipperConfig,
+    pub(crate) plans: Vec<Plan>,
 }
 
 /// What a running agent says of itself. Page: `/agent`.
@@ -158,21 +180,41 @@ impl About {
     }
 }
 
+/// What a running output shows of itself.
+pub(crate) struct Shown {
+    pub(crate) output: String,
+    pub(crate) about: About,
+    pub(crate) board: Board,
+    pub(crate) limits: Limits,
+}
+
 /// `/files`: the followed files as JSON; `?path=/var/log/a.log`: that one; `?inode=7`: those with this inode number.
-/// `/inputs`: the inputs that are no files; `/limits`: the rate plans; `/agent`: the agent itself.
-pub(crate) fn pages(board: Board, limits: Limits, about: &About) -> Pages {
-    let about = serde_json::to_string(about).expect("texts and numbers");
-    let inputs = board.clone();
-    let files = move |query: &str| {
+/// `/inputs`: the inputs that are no files; `/limits`: the rate plans; `/agent`: the agent itself. Each is of one output: the first, or
+/// that of `?output=ID`, which comes before the rest of the query.
+pub(crate) fn pages(outputs: Vec<Shown>) -> Pages {
+    let outputs = Arc::new(outputs);
+    let page = |of: fn(&Shown, &str) -> String| {
+        let outputs = outputs.clone();
+        move |query: &str| {
+            let named = query.strip_prefix("output=").map(|rest| rest.split_once('&').unwrap_or((rest, "")));
+            let (id, rest) = named.map_or((None, query), |(id, rest)| (Some(id), rest));
+            let chosen = outputs.iter().find(|shown| id.is_none_or(|id| shown.output == id));
+            chosen.map_or_else(|| "null".to_owned(), |shown| of(shown, rest))
+        }
+    };
+    let files = |shown: &Shown, query: &str| {
         let inode = query.strip_prefix("inode=").and_then(|number| number.parse().ok());
         let path = query.strip_prefix("path=").map(PathBuf::from);
+        let board = &shown.board;
         let files = inode.map_or_else(|| board.files(path.as_deref()), |number| board.files_of_inode(number));
         serde_json::to_string(&files).expect("files are texts and numbers")
     };
-    let inputs = move |_: &str| serde_json::to_string(&inputs.inputs()).expect("inputs are texts and numbers");
-    let limits = move |_: &str| serde_json::to_string(&limits.shown()).expect("limits are texts and numbers");
-    let pages = Pages::default().with("/files", files).with("/inputs", inputs).with("/limits", limits);
-    pages.with("/agent", move |_| about.clone())
+    let inputs = |shown: &Shown, _: &str| serde_json::to_string(&shown.board.inputs()).expect("texts and numbers");
+    let limits = |shown: &Shown, _: &str| serde_json::to_string(&shown.limits.shown()).expect("texts and numbers");
+    let pages = Pages::default().with("/files", page(files)).with("/inputs", page(inputs));
+    pages
+        .with("/limits", page(limits))
+        .with("/agent", page(|shown, _| serde_json::to_string(&shown.about).expect("texts and numbers")))
 }
 
 fn host_name() -> anyhow::Result<String> {
@@ -183,50 +225,105 @@ fn host_name() -> anyhow::Result<String> {
 /// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let file: AgentFile = service::load::read_config(&options.config)?;
-    let (agent_config, shipper_config, plans) = file.compile(&options.config)?;
+    let outputs = file.compile(&options.config)?;
     service::logs::init(&file.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("io").enable_all().build()?;
     let _inside = runtime.enter();
     let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
-    let board = Board::default();
-    let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
-    let limits = Limits::new(plans, agent_config.memory / OVERFLOW_PART, metrics.clone());
-    let pages = pages(board.clone(), limits.clone(), &About::new(&agent_config));
+    let is_one_of_several = outputs.len() > 1;
+    let parts: Vec<_> = outputs
+        .into_iter()
+        .map(|compiled| {
+            let id = compiled.output.clone();
+            let labelled = is_one_of_several.then(|| (registry.labelled("output", &id), health.of(&id)));
+            let (registry, health) = labelled.unwrap_or_else(|| (registry.clone(), health.clone()));
+            let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
+            let limits = Limits::new(compiled.plans.clone(), compiled.agent.memory / OVERFLOW_PART, metrics.clone());
+            Part { compiled, metrics, agent_metrics, limits, board: Board::default(), health }
+        })
+        .collect();
+    let pages = pages(parts.iter().map(Part::shown).collect());
     service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
-    tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
+    tracing::info!(version = crate::version(), name = parts[0].compiled.agent.name, "agent starts");
 
-    let (output, shipper) = shipper::start(shipper_config, limits.clone(), metrics, health.clone(), stop.clone())?;
-    let agent = agent::start(agent_config, output, agent_metrics.clone(), board, health.clone(), stop.clone())?;
+    let running = parts.into_iter().map(|part| part.start(&stop)).collect::<anyhow::Result<Vec<_>>>()?;
     let (path, dir) = (options.config.clone(), file.inputs_dir.clone());
-    crate::reload::watch(path, dir, (agent.reloader(), limits), agent_metrics, health.clone(), stop.clone())?;
+    let reloaded = running.iter().map(Running::reloaded).collect();
+    crate::reload::watch(path, dir, reloaded, health.clone(), stop.clone())?;
     health.ready(true);
-    // It ends when the shipper has taken or given back everything, so it is waited for first.
-    let left = agent.join();
-    if left.by_itself {
-        // Nothing is left in flight, or it is too late for it: the shipper may wait for Kafka for ever.
-        return Ok(finish(
-            left.ended == Ended::Delivered,
-            "standard input was not delivered in time; the rest is lost",
-        ));
-    }
-    let drained = shipper.join();
-    anyhow::ensure!(
-        drained != Drained::Stopped,
-        "this cluster never takes what kafka asks for; see the log, and the configuration"
-    );
-    let is_drained = drained == Drained::All;
-    if left.ended == Ended::Undelivered {
-        return Ok(finish(false, "not drained in time; what cannot be read again is lost"));
-    }
-    Ok(finish(is_drained, "not drained in time; the rest is read again after the next start"))
+    let ended = running.into_iter().map(Running::join).collect::<anyhow::Result<Vec<_>>>();
+    ended.map(|codes| finish(codes.into_iter().flatten().next()))
 }
 
-fn finish(is_drained: bool, otherwise: &str) -> ExitCode {
-    if is_drained {
+/// What ships to one output, before it runs.
+struct Part {
+    compiled: Compiled,
+    metrics: ShipperMetrics,
+    agent_metrics: AgentMetrics,
+    limits: Limits,
+    board: Board,
+    health: Health,
+}
+
+impl Part {
+    fn shown(&self) -> Shown {
+        let about = About::new(&self.compiled.agent);
+        let (board, limits) = (self.board.clone(), self.limits.clone());
+        Shown { output: self.compiled.output.clone(), about, board, limits }
+    }
+
+    fn start(self, stop: &Stop) -> anyhow::Result<Running> {
+        let Self { compiled, metrics, agent_metrics, limits, board, health } = self;
+        let Compiled { output: id, agent, shipper, .. } = compiled;
+        let (output, shipper) = shipper::start(shipper, limits.clone(), metrics, health.clone(), stop.clone())?;
+        let agent = agent::start(agent, output, agent_metrics.clone(), board, health, stop.clone())?;
+        Ok(Running { id, agent, shipper, limits, metrics: agent_metrics })
+    }
+}
+
+/// What ships to one output.
+struct Running {
+    id: String,
+    agent: Agent,
+    shipper: Shipper,
+    limits: Limits,
+    metrics: AgentMetrics,
+}
+
+impl Running {
+    fn reloaded(&self) -> Reloaded {
+        let (limits, metrics) = (self.limits.clone(), self.metrics.clone());
+        Reloaded { output: self.id.clone(), inputs: self.agent.reloader(), limits, metrics }
+    }
+
+    /// Waits for its end; what was not done, if anything.
+    fn join(self) -> anyhow::Result<Option<&'static str>> {
+        // It ends when the shipper has taken or given back everything, so it is waited for first.
+        let left = self.agent.join();
+        if left.by_itself {
+            // Nothing is left in flight, or it is too late for it: the shipper may wait for Kafka for ever.
+            let lost = "standard input was not delivered in time; the rest is lost";
+            return Ok((left.ended != Ended::Delivered).then_some(lost));
+        }
+        let drained = self.shipper.join();
+        anyhow::ensure!(
+            drained != Drained::Stopped,
+            "this cluster never takes what {} asks for; see the log, and the configuration",
+            self.id
+        );
+        if left.ended == Ended::Undelivered {
+            return Ok(Some("not drained in time; what cannot be read again is lost"));
+        }
+        Ok((drained != Drained::All).then_some("not drained in time; the rest is read again after the next start"))
+    }
+}
+
+fn finish(undone: Option<&'static str>) -> ExitCode {
+    let Some(undone) = undone else {
         tracing::info!("drained");
         return ExitCode::SUCCESS;
-    }
-    tracing::error!("{otherwise}");
+    };
+    tracing::error!("{undone}");
     ExitCode::from(UNFINISHED)
 }

@@ -60,32 +60,37 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn agent(path: &Path, is_offline: bool) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
-    let (agent, shipper, plans) = file.compile(path)?;
+    let outputs = file.compile(path)?;
     let inputs = crate::inputs::configured(path, &file)?;
+    let count = inputs.len();
     let lines: Vec<_> = inputs.iter().map(|input| (input.config.id.clone(), input.config.line_bytes_max.0)).collect();
     for warning in crate::overlap::warnings(&crate::inputs::of_files(inputs), file.state_dir()) {
         eprintln!("{warning}");
     }
-    if !is_offline {
-        for warning in of_kafka(shipper::look(&shipper), &lines) {
+    for compiled in outputs.iter().filter(|_| !is_offline) {
+        let goes = |(id, _): &&(String, u64)| compiled.agent.inputs.iter().any(|input| input.shared().id == *id);
+        let lines: Vec<_> = lines.iter().filter(goes).cloned().collect();
+        for warning in of_kafka(&compiled.output, shipper::look(&compiled.shipper), &lines) {
             eprintln!("{warning}");
         }
     }
-    let plans = if plans.is_empty() { String::new() } else { format!(" and {} rate plan(s)", plans.len()) };
-    Ok(format!("an agent with {} input(s){plans}", agent.inputs.len()))
+    let plans = outputs[0].plans.len();
+    let plans = if plans == 0 { String::new() } else { format!(" and {plans} rate plan(s)") };
+    let outputs = if outputs.len() == 1 { String::new() } else { format!(", to {} outputs", outputs.len()) };
+    Ok(format!("an agent with {count} input(s){plans}{outputs}"))
 }
 
-/// What the topic makes of the promise, and of lines as long as inputs allow: (id of the input, bytes).
-fn of_kafka(seen: anyhow::Result<shipper::Seen>, lines: &[(String, u64)]) -> Vec<String> {
+/// What the topic of an output makes of the promise, and of lines as long as inputs allow: (id of the input, bytes).
+fn of_kafka(output: &str, seen: anyhow::Result<shipper::Seen>, lines: &[(String, u64)]) -> Vec<String> {
     let seen = match seen {
         Ok(seen) => seen,
-        Err(error) => return vec![format!("kafka: {error:#}")],
+        Err(error) => return vec![format!("{output}: {error:#}")],
     };
     let (topic, limit) = (&seen.topic, seen.message_bytes_max);
     let weak = seen
         .weaknesses
         .iter()
-        .map(|reason| format!("kafka: topic {topic}: {} holds, weaker than asked: {reason}", seen.guarantee));
+        .map(|reason| format!("{output}: topic {topic}: {} holds, weaker than asked: {reason}", seen.guarantee));
     let long = lines.iter().filter(|(_, bytes)| usize::try_from(*bytes).is_ok_and(|bytes| bytes > limit)).map(|(id, bytes)| {
         format!(
             "input {id}: line_bytes_max {bytes} is more than topic {topic} takes (max.message.bytes {limit}): longer lines go \
@@ -126,10 +131,10 @@ mod tests {
             guarantee: "at_least_once",
             weaknesses: vec!["replication factor 1: use 3".into()],
         };
-        let told = of_kafka(Ok(seen), &[("short".into(), 1_000), ("long".into(), 1_001)]);
+        let told = of_kafka("kafka", Ok(seen), &[("short".into(), 1_000), ("long".into(), 1_001)]);
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0], "kafka: topic logs: at_least_once holds, weaker than asked: replication factor 1: use 3");
         assert!(told[1].starts_with("input long: line_bytes_max 1001 is more than topic logs takes"), "{}", told[1]);
-        assert_eq!(of_kafka(Err(anyhow::anyhow!("no broker answers")), &[]), ["kafka: no broker answers"]);
+        assert_eq!(of_kafka("kafka", Err(anyhow::anyhow!("no broker answers")), &[]), ["kafka: no broker answers"]);
     }
 }

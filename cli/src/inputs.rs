@@ -24,6 +24,7 @@ struct FileSketch {
 }
 
 /// An input as it was written, as it is used, and where it stands.
+#[derive(Clone)]
 pub(crate) struct Configured<I = CheckedInput> {
     pub(crate) config: InputConfig,
     pub(crate) input: I,
@@ -34,12 +35,7 @@ pub(crate) struct Configured<I = CheckedInput> {
 /// All inputs of `file`, which was read from `path`, and of its `inputs_dir`.
 ///
 /// Errors: a file of the folder that cannot be read, an input that cannot be used, an id that is used twice (both places are
-/// named), several that read standard input, no input at all.
-pub(crate) fn load(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<CheckedInput>> {
-    Ok(configured(path, file)?.into_iter().map(|configured| configured.input).collect())
-}
-
-/// The same, with what was written and where.
+/// named), several that read standard input, outputs that do not fit, no input at all.
 pub(crate) fn configured(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<Configured>> {
     let sketch: FileSketch = read_config(path)?;
     let mut inputs = Inputs::default();
@@ -52,6 +48,7 @@ pub(crate) fn configured(path: &Path, file: &AgentFile) -> anyhow::Result<Vec<Co
     if inputs.configured.is_empty() && file.inputs_dir.is_none() {
         return Err(Unusable::error(&format!("{}: inputs: at least one input is needed", path.display())));
     }
+    crate::outputs::check_inputs(path, file, &inputs.configured)?;
     Ok(inputs.configured)
 }
 
@@ -128,8 +125,8 @@ mod tests {
         let text = format!("inputs_dir: DIR/inputs.d\nkafka: {{brokers: [b:1], topic: t}}\n{inputs}");
         fs::write(&path, text.replace("DIR", &dir)).expect("written");
         let read: Result<AgentFile, _> = read_config(&path);
-        let inputs = read.map_err(anyhow::Error::from).and_then(|file| load(&path, &file));
-        let ids = inputs.map(|inputs| inputs.iter().map(|input| input.shared().id.clone()).collect());
+        let inputs = read.map_err(anyhow::Error::from).and_then(|file| configured(&path, &file));
+        let ids = inputs.map(|inputs| inputs.iter().map(|input| input.config.id.clone()).collect());
         (folder, ids.map_err(|error| format!("{error:#}").replace(&dir, "DIR")))
     }
 

@@ -6,6 +6,7 @@ mod stamp;
 use crate::agent::AgentFile;
 use crate::check::Unusable;
 use crate::inputs::{Configured, configured};
+use crate::outputs::{chosen, outputs};
 use crate::table::{print, table};
 use crate::why::ask;
 use agent::told;
@@ -37,6 +38,9 @@ enum What {
         /// The agent's configuration.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// The output that is meant, if there are several: each has limits of its own
+        #[arg(long, value_name = "ID")]
+        output: Option<String>,
         /// One JSON array instead of a table.
         #[arg(long)]
         json: bool,
@@ -75,16 +79,20 @@ struct Simulate {
 /// Exit codes: see `after_help`.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     match &options.what {
-        What::Status { config, json } => status(config, *json)?,
+        What::Status { config, output, json } => status(config, output.as_deref(), *json)?,
         What::Simulate(options) => run_simulation(options)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(config: &Path, json: bool) -> anyhow::Result<()> {
+fn status(config: &Path, output: Option<&str>, json: bool) -> anyhow::Result<()> {
     let file: AgentFile = read_config(config)?;
     let address = file.listen();
-    let plans: Vec<ShownPlan> = ask::json(address, "/limits")
+    let outputs = outputs(config, &file)?;
+    let is_one = outputs.len() == 1;
+    let target =
+        if is_one { "/limits".to_owned() } else { format!("/limits?output={}", chosen(config, outputs, output)?.id) };
+    let plans: Vec<ShownPlan> = ask::json(address, &target)
         .with_context(|| format!("no agent answers at {address} (metrics.listen of {})", config.display()))?;
     if json {
         return print(&format!("{:#}\n", serde_json::to_value(&plans)?));
@@ -134,8 +142,8 @@ fn plan_row(plan: &ShownPlan) -> [String; 9] {
 fn run_simulation(options: &Simulate) -> anyhow::Result<()> {
     let file: AgentFile = read_config(&options.config)?;
     let inputs = configured(&options.config, &file)?;
-    let checked: Vec<_> = inputs.iter().map(|configured| configured.input.clone()).collect();
-    let plans = file.plans(&options.config, &checked)?;
+    // Each output has limits of its own, all alike; where they divert to does not matter here.
+    let plans = file.plans(&options.config, &outputs(&options.config, &file)?[0].kafka, &inputs)?;
     if plans.is_empty() {
         return Err(Unusable::error(&format!("{}: limits: there is no plan to simulate", options.config.display())));
     }

@@ -11,6 +11,7 @@ mod check;
 mod dlq;
 mod grok;
 mod limits;
+mod outputs;
 mod overlap;
 mod produce;
 mod simulate;

@@ -2,6 +2,7 @@
 
 use crate::agent::AgentFile;
 use crate::check::Unusable;
+use crate::outputs::{chosen, outputs};
 use anyhow::Context as _;
 use shipper::{KafkaConfig, KeyFrom, ShipperConfig};
 use std::fs::File;
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Where the key comes from: text:KEY, json:FIELD of the line, or separator:TEXT behind the key. Without it there is none
     #[arg(short, long, value_name = "FROM")]
     key_from: Option<KeyFrom>,
+    /// The output of that configuration that is meant, if it has several
+    #[arg(long, value_name = "ID", requires = "config")]
+    output: Option<String>,
     /// This partition for all records, whatever their key
     #[arg(short, long)]
     partition: Option<u32>,
@@ -50,7 +54,10 @@ impl Options {
     /// What of Kafka the command line and the agent's file tell.
     fn kafka(&self) -> anyhow::Result<KafkaConfig> {
         let of_agent = match &self.config {
-            Some(path) => Some(service::load::read_config::<AgentFile>(path)?.kafka().clone()),
+            Some(path) => {
+                let outputs = outputs(path, &service::load::read_config::<AgentFile>(path)?)?;
+                Some(chosen(path, outputs, self.output.as_deref())?.kafka)
+            }
             None => None,
         };
         let (mut brokers, mut settings) = of_agent.map(|kafka| (kafka.brokers, kafka.librdkafka)).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! SIGHUP, or a change in `inputs_dir` → the agent's inputs and rate plans anew. What is wrong changes nothing but the log and the health.
 
 use crate::agent::AgentFile;
+use crate::check::Unusable;
 use crate::inputs;
 use agent::{AgentMetrics, CheckedInput, Reloader};
 use anyhow::Context as _;
@@ -14,12 +15,20 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// What a reload changes of one output.
+pub(crate) struct Reloaded {
+    /// Its id.
+    pub(crate) output: String,
+    pub(crate) inputs: Reloader,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: AgentMetrics,
+}
+
 /// Reloads until stopped. `path` is agent.yaml, `dir` its `inputs_dir` as of the start.
 pub(crate) fn watch(
     path: PathBuf,
     dir: Option<PathBuf>,
-    to: (Reloader, Limits),
-    metrics: AgentMetrics,
+    outputs: Vec<Reloaded>,
     health: Health,
     stop: Stop,
 ) -> anyhow::Result<()> {
@@ -37,7 +46,7 @@ pub(crate) fn watch(
                     }
                 }
             }
-            take(read(&path), &to, &metrics, &health);
+            take(read(&path), &outputs, &health);
         }
     });
     Ok(())
@@ -55,31 +64,40 @@ fn sighting(dir: Option<&Path>) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     seen.collect()
 }
 
-fn read(path: &Path) -> anyhow::Result<(Vec<CheckedInput>, Vec<Plan>)> {
-    let file: AgentFile = service::load::read_config(path)?;
-    let inputs = inputs::load(path, &file)?;
-    let plans = file.plans(path, &inputs)?;
-    Ok((inputs, plans))
+/// What one output has from now on.
+struct News {
+    output: String,
+    inputs: Vec<CheckedInput>,
+    plans: Vec<Plan>,
 }
 
-fn take(
-    read: anyhow::Result<(Vec<CheckedInput>, Vec<Plan>)>,
-    (reloader, limits): &(Reloader, Limits),
-    metrics: &AgentMetrics,
-    health: &Health,
-) {
-    match read {
-        Ok((inputs, plans)) => {
-            limits.reload(plans);
-            reloader.reload(inputs);
-            metrics.reloads.with_label_values(&["ok"]).inc();
+fn read(path: &Path) -> anyhow::Result<Vec<News>> {
+    let file: AgentFile = service::load::read_config(path)?;
+    let compiled = file.compile(path)?.into_iter();
+    Ok(compiled.map(|of| News { output: of.output, inputs: of.agent.inputs, plans: of.plans }).collect())
+}
+
+fn take(read: anyhow::Result<Vec<News>>, outputs: &[Reloaded], health: &Health) {
+    let is_same = |news: &[News]| news.iter().map(|news| &news.output).eq(outputs.iter().map(|output| &output.output));
+    let checked = read.and_then(|news| match is_same(&news) {
+        true => Ok(news),
+        false => Err(Unusable::error("kafka and outputs are not what they were: they are taken at the next start")),
+    });
+    let result = match checked {
+        Ok(news) => {
+            for (output, news) in outputs.iter().zip(news) {
+                output.limits.reload(news.plans);
+                output.inputs.reload(news.inputs);
+            }
             health.set("config", None);
+            "ok"
         }
         Err(error) => {
             let told = crate::told(&error);
             tracing::error!(error = told, "not reloaded, inputs and rate plans stay as they are");
-            metrics.reloads.with_label_values(&["failed"]).inc();
             health.set("config", Some(format!("not reloaded: {told}")));
+            "failed"
         }
-    }
+    };
+    outputs.iter().for_each(|output| output.metrics.reloads.with_label_values(&[result]).inc());
 }

@@ -1,6 +1,7 @@
 //! `tailrace state`: what an agent's checkpoint remembers, shown, exported, forgotten.
 
 use crate::agent::AgentFile;
+use crate::outputs::{chosen, outputs};
 use crate::table::{print, table};
 use agent::{OnDisk, State, StateEntry};
 use serde_json::{Value, json};
@@ -65,11 +66,13 @@ enum What {
 
 /// Which state folder.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
 struct Place {
     /// The agent's configuration; its `state_dir` is meant.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "state_dir", conflicts_with = "state_dir")]
     config: Option<PathBuf>,
+    /// The output of the configuration that is meant, if it has several
+    #[arg(long, value_name = "ID", requires = "config")]
+    output: Option<String>,
     /// The state folder itself.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -79,7 +82,10 @@ impl Place {
     fn folder(&self) -> anyhow::Result<PathBuf> {
         match (&self.state_dir, &self.config) {
             (Some(folder), _) => Ok(folder.clone()),
-            (None, Some(config)) => Ok(service::load::read_config::<AgentFile>(config)?.state_dir().to_owned()),
+            (None, Some(config)) => {
+                let outputs = outputs(config, &service::load::read_config::<AgentFile>(config)?)?;
+                Ok(chosen(config, outputs, self.output.as_deref())?.state_dir)
+            }
             (None, None) => anyhow::bail!("give --config or --state-dir"),
         }
     }

@@ -45,6 +45,9 @@ struct Filebeat {
     /// Filebeat's prospector.scanner.fingerprint offset and length, if they are set.
     #[arg(long, value_name = "OFFSET,LENGTH", default_value = "0,1024", value_parser = span)]
     fingerprint: (u64, usize),
+    /// The output that goes on where Filebeat was, if there are several
+    #[arg(long, value_name = "ID")]
+    output: Option<String>,
     /// One JSON array instead of a table.
     #[arg(long)]
     json: bool,
@@ -65,7 +68,10 @@ fn span(text: &str) -> Result<(u64, usize), String> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let From::Filebeat(filebeat) = &options.from;
     let file: AgentFile = service::load::read_config(&filebeat.config)?;
-    let (config, ..) = file.compile(&filebeat.config)?;
+    let outputs = crate::outputs::outputs(&filebeat.config, &file)?;
+    let output = crate::outputs::chosen(&filebeat.config, outputs, filebeat.output.as_deref())?.id;
+    let compiled = file.compile(&filebeat.config)?.into_iter().find(|compiled| compiled.output == output);
+    let config = compiled.expect("each output is compiled").agent;
     let how = TakeOver { dry_run: filebeat.dry_run, merge: filebeat.merge, fingerprint: filebeat.fingerprint };
     let taken = agent::take_over_filebeat(&config, &filebeat.registry, how)?;
     for damage in &taken.damage {

@@ -7,6 +7,7 @@ mod tests;
 
 use crate::agent::AgentFile;
 use crate::inputs::{Configured, configured, of_files};
+use crate::outputs::{Output, chosen, inputs_of, outputs};
 use crate::table::print;
 use agent::{Effect, Explained, FileInput, Known, Reason, Shown, State, User, explain, told};
 use ask::Running;
@@ -35,7 +36,10 @@ pub(crate) struct Options {
     /// The agent's configuration.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// One JSON object instead of text.
+    /// Only for this output. Default: for each
+    #[arg(long, value_name = "ID")]
+    output: Option<String>,
+    /// One JSON object instead of text, for several outputs an array of them.
     #[arg(long)]
     json: bool,
 }
@@ -43,6 +47,9 @@ pub(crate) struct Options {
 /// Everything there is to say of one file.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
     path: PathBuf,
     /// It is read, or will be.
     is_read: bool,
@@ -79,19 +86,36 @@ struct OfInput {
 /// Exit codes: see [`Options`].
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let file: AgentFile = service::load::read_config(&options.config)?;
-    let report = report(&options.config, &file, &std::path::absolute(&options.path)?)?;
-    print(&if options.json { format!("{:#}\n", serde_json::to_value(&report)?) } else { text(&report) })?;
-    Ok(if report.is_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (path, mut outputs) = (std::path::absolute(&options.path)?, outputs(&options.config, &file)?);
+    let is_one = outputs.len() == 1;
+    if options.output.is_some() {
+        outputs = vec![chosen(&options.config, outputs, options.output.as_deref())?];
+    }
+    let told = |output: &Output| {
+        Ok(Report {
+            output: (!is_one).then(|| output.id.clone()),
+            ..report(&options.config, &file, output, is_one, &path)?
+        })
+    };
+    let reports = outputs.iter().map(told).collect::<anyhow::Result<Vec<_>>>()?;
+    print(&match (options.json, &*reports) {
+        (true, [report]) => format!("{:#}\n", serde_json::to_value(report)?),
+        (true, reports) => format!("{:#}\n", serde_json::to_value(reports)?),
+        (false, reports) => reports.iter().map(text).collect::<Vec<_>>().join("\n"),
+    })?;
+    Ok(if reports.iter().any(|report| report.is_read) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(config: &Path, file: &AgentFile, path: &Path) -> anyhow::Result<Report> {
-    let inputs = of_files(configured(config, file)?);
+/// The state of `path` for one output. `is_one`: there is no other.
+fn report(config: &Path, file: &AgentFile, output: &Output, is_one: bool, path: &Path) -> anyhow::Result<Report> {
+    let inputs = inputs_of(&of_files(configured(config, file)?), output);
+    let place = Place { listen: file.listen(), state_dir: &output.state_dir, output: (!is_one).then_some(&*output.id) };
     let found = std::fs::metadata(path).map(|found| found.ino()).map_err(|error| error.kind());
     let (inode, is_hidden) = (found.ok(), found == Err(ErrorKind::PermissionDenied));
-    let (agent, running) = agent_of(config, file, path, inode);
+    let (agent, running) = agent_of(config, place, path, inode);
     let mut reasons = judge::of_agent(&agent);
-    let state = agent::read_state(file.state_dir()).unwrap_or_else(|error| {
-        if file.state_dir().exists() {
+    let state = agent::read_state(place.state_dir).unwrap_or_else(|error| {
+        if place.state_dir.exists() {
             reasons.push(Reason::tells("checkpoint", format!("the checkpoint cannot be read: {error:#}")));
         }
         State { entries: Vec::new(), damage: Vec::new(), is_there: false }
@@ -99,11 +123,11 @@ fn report(config: &Path, file: &AgentFile, path: &Path) -> anyhow::Result<Report
     reasons.extend(state.damage.iter().map(|damage| Reason::tells("checkpoint", format!("damaged: {damage}"))));
     let process = running.as_ref().and_then(|running| Some(running.about.as_ref()?.process));
     let user =
-        process.or_else(|| agent::holder(file.state_dir())).and_then(|process| User::of_process(&process.to_string()));
-    let user = user.or_else(|| User::owner_of(file.state_dir()));
+        process.or_else(|| agent::holder(place.state_dir)).and_then(|process| User::of_process(&process.to_string()));
+    let user = user.or_else(|| User::owner_of(place.state_dir));
     let open_files_max = process.map_or(usize::MAX, |process| agent::open_files_max(&process.to_string()));
     let files = running.map(|running| running.files).unwrap_or_default();
-    let scene = Scene { listen: file.listen(), path, agent, inode, is_hidden, files, state, user, open_files_max };
+    let scene = Scene { place, path, agent, inode, is_hidden, files, state, user, open_files_max };
     let mut inputs: Vec<_> = inputs.iter().map(|configured| scene.of_input(configured)).collect();
     if inputs.iter().any(OfInput::is_concerned) {
         inputs.retain(OfInput::is_concerned);
@@ -116,20 +140,29 @@ fn report(config: &Path, file: &AgentFile, path: &Path) -> anyhow::Result<Report
         (true, false) => "it will be read",
         (false, _) => "it is not read",
     };
-    Ok(Report { path: path.to_owned(), is_read, verdict, reasons, inputs })
+    Ok(Report { output: None, path: path.to_owned(), is_read, verdict, reasons, inputs })
+}
+
+/// Where the agent of an output is to be found.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    listen: &'a str,
+    state_dir: &'a Path,
+    /// Of several.
+    output: Option<&'a str>,
 }
 
 /// What there is to know of the agent that this configuration is for.
-fn agent_of(config: &Path, file: &AgentFile, path: &Path, inode: Option<u64>) -> (Agent, Option<Running>) {
-    let (listen, state_dir) = (file.listen().to_owned(), file.state_dir().display().to_string());
-    let Ok(running) = ask::ask(&listen, path, inode) else {
-        let agent = match agent::holder(file.state_dir()) {
+fn agent_of(config: &Path, place: Place<'_>, path: &Path, inode: Option<u64>) -> (Agent, Option<Running>) {
+    let (listen, state_dir) = (place.listen.to_owned(), place.state_dir.display().to_string());
+    let Ok(running) = ask::ask(place, path, inode) else {
+        let agent = match agent::holder(place.state_dir) {
             Some(process) => Agent::Held { listen, state_dir, process },
             None => Agent::NotRunning { listen, state_dir },
         };
         return (agent, None);
     };
-    if let Some(about) = running.about.as_ref().filter(|about| about.state_dir != file.state_dir()) {
+    if let Some(about) = running.about.as_ref().filter(|about| about.state_dir != place.state_dir) {
         let state_dir = about.state_dir.display().to_string();
         return (Agent::Another { listen, process: about.process, state_dir }, None);
     }
@@ -143,7 +176,7 @@ fn agent_of(config: &Path, file: &AgentFile, path: &Path, inode: Option<u64>) ->
 
 /// All that is known, for each input to be judged by.
 struct Scene<'a> {
-    listen: &'a str,
+    place: Place<'a>,
     path: &'a Path,
     agent: Agent,
     /// The file at `path`, if it can be looked at.
@@ -173,7 +206,7 @@ impl Scene<'_> {
         };
         let Explained { glob, mut reasons, entry, size } = explain(input, config, self.path, &known);
         let is_waiting = followed.is_some_and(|file| !file.is_open && size.unwrap_or(0) > file.offset);
-        let open_files = if is_waiting { ask::open_files(self.listen, &config.id).ok() } else { None };
+        let open_files = if is_waiting { ask::open_files(self.place, &config.id).ok() } else { None };
         let open_files = open_files.map(|(of_input, of_all)| OpenFiles { of_input, of_all, max: self.open_files_max });
         judge::judge(&Case { input, path: self.path, followed, open_files }, &self.agent, &mut reasons);
         reasons.extend(former.into_iter().map(judge::of_former));
@@ -219,7 +252,8 @@ fn tell_of_several(inputs: &mut [OfInput]) {
 }
 
 fn text(report: &Report) -> String {
-    let mut text = format!("{}: {}\n", report.path.display(), report.verdict);
+    let mut text = report.output.as_ref().map(|output| format!("output {output}\n")).unwrap_or_default();
+    writeln!(text, "{}: {}", report.path.display(), report.verdict).ok();
     for reason in &report.reasons {
         writeln!(text, "  - {}", reason.text).ok(); // A string takes all.
     }

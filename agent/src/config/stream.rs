@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys that every input has.
-const COMMON: &[&str] = &["id", "type", "pipeline", "fields", "tags", "priority"];
+const COMMON: &[&str] = &["id", "type", "pipeline", "fields", "tags", "priority", "outputs"];
 const STDIN: &[&str] = &["line_bytes_max"];
 const SYSLOG: &[&str] = &[
     "protocol",

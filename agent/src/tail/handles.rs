@@ -21,10 +21,11 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    /// `limits`: of each input. The process's own limit bounds them all.
-    pub(super) fn new(limits: Vec<Option<usize>>) -> Self {
+    /// `limits`: of each input. The process's own limit bounds them all, and is shared by its `agents`.
+    pub(super) fn new(limits: Vec<Option<usize>>, agents: usize) -> Self {
         let counts = vec![0; limits.len()];
-        Self { limit: process_limit(), limits, counts, turns: 0, order: BTreeMap::new(), last_turn: HashMap::new() }
+        let limit = (process_limit() / agents.max(1)).max(1);
+        Self { limit, limits, counts, turns: 0, order: BTreeMap::new(), last_turn: HashMap::new() }
     }
 
     /// Notes the turn of an open file.
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_file_with_the_oldest_turn_is_closed_first() {
-        let mut handles = Handles { limit: 3, ..Handles::new(vec![None]) };
+        let mut handles = Handles { limit: 3, ..Handles::new(vec![None], 1) };
         FILES.iter().for_each(|stream| handles.used(*stream, 0));
         handles.used(FILES[0], 0);
         assert_eq!(handles.surplus(0), [FILES[1], FILES[2], FILES[0]]);
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_inputs_own_limit_closes_only_its_files() {
-        let mut handles = Handles { limit: 9, ..Handles::new(vec![Some(1), None]) };
+        let mut handles = Handles { limit: 9, ..Handles::new(vec![Some(1), None], 1) };
         handles.used(FILES[0], 1);
         handles.used(FILES[1], 0);
         assert_eq!(handles.surplus(0), [FILES[1]]);

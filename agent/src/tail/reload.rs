@@ -13,7 +13,7 @@ impl Tail {
     /// Follows the files under other inputs. An input is known by its id; `inputs` holds all that have files.
     pub(super) fn reload(&mut self, inputs: Arc<Vec<FileInput>>) {
         let places: HashMap<_, _> = inputs.iter().enumerate().map(|(at, input)| (&input.shared.id, at)).collect();
-        self.handles = Handles::new(inputs.iter().map(|input| input.harvester_limit).collect());
+        self.handles = Handles::new(inputs.iter().map(|input| input.harvester_limit).collect(), self.agents);
         self.by_inode.clear();
         for file in self.files.values_mut() {
             let Some(&place) = places.get(&self.inputs[file.input].shared.id) else { continue };

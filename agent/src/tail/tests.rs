@@ -64,7 +64,7 @@ impl Bench {
         let (checked_files, _) = crate::config::parted(checked.clone());
         let (name, state_dir) = ("web-01".to_owned(), folder.path().join("state"));
         let drain_timeout = Duration::from_secs(5);
-        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked, drain_timeout };
+        let config = AgentConfig { name, state_dir, memory: 1 << 30, inputs: checked, drain_timeout, agents: 1 };
         let inputs = Arc::new(checked_files);
         let (listings, listings_rx) = mpsc::channel(1);
         let (control, mut control_rx) = mpsc::channel(64);

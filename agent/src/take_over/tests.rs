@@ -83,7 +83,7 @@ impl Scene {
         let configs: Vec<InputConfig> = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let inputs = inputs(&configs).expect("valid");
         let (state_dir, drain_timeout) = (self.folder.path().join("state"), Duration::from_secs(5));
-        AgentConfig { name: "web-01".into(), state_dir, memory: 1 << 20, inputs, drain_timeout }
+        AgentConfig { name: "web-01".into(), state_dir, memory: 1 << 20, inputs, drain_timeout, agents: 1 }
     }
 
     #[track_caller]

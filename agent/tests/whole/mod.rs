@@ -38,7 +38,7 @@ pub fn checked(folder: &Path, yaml: &str) -> Vec<agent::CheckedInput> {
 
 pub fn config(folder: &Path, yaml: &str) -> AgentConfig {
     let (name, state_dir, inputs) = ("web-01".into(), folder.join("state"), checked(folder, yaml));
-    AgentConfig { name, state_dir, memory: 1 << 20, inputs, drain_timeout: PATIENCE }
+    AgentConfig { name, state_dir, memory: 1 << 20, inputs, drain_timeout: PATIENCE, agents: 1 }
 }
 
 pub fn start(folder: &Path, yaml: &str) -> Running {

@@ -83,7 +83,7 @@ fn a_plan_that_cannot_be_used_is_told_with_file_line_and_column() {
     let folder = folder("\n  - name: p\n    match: {input: [c]}\n    rate: {events: 10/s}");
     let config = folder.path().join("agent.yaml");
     let file: AgentFile = read_config(&config).expect("it can be read");
-    let error = file.compile(&config).expect_err("is refused").to_string();
+    let error = file.compile(&config).err().expect("is refused").to_string();
     let expected = format!("{}:4:11: limit \"p\": match.input: there is no input \"c\"", config.display());
     assert_eq!(error, expected);
 }

@@ -1,5 +1,6 @@
 //! A running agent's pages → what it knows. HTTP on loopback: one request, one answer, both small.
 
+use super::Place;
 use crate::agent::About;
 use agent::Shown;
 use serde::Deserialize;
@@ -32,22 +33,42 @@ struct Healthz {
     problems: BTreeMap<String, String>,
 }
 
-/// Asks the agent at `address` for `path` and what else has its `inode`. Errors: none answers there, or something else does.
-pub(super) fn ask(address: &str, path: &Path, inode: Option<u64>) -> io::Result<Running> {
-    let mut files: Vec<Shown> = json(address, &format!("/files?path={}", escaped(path)))?;
+/// Asks the agent at `place` for `path` and what else has its `inode`. Errors: none answers there, or something else does.
+pub(super) fn ask(place: Place<'_>, path: &Path, inode: Option<u64>) -> io::Result<Running> {
+    let (address, of_output) = (place.listen, of_output(place));
+    let mut files: Vec<Shown> = json(address, &format!("/files?{of_output}path={}", escaped(path)))?;
     if let Some(inode) = inode {
-        let same: Vec<Shown> = json(address, &format!("/files?inode={inode}"))?;
+        let same: Vec<Shown> = json(address, &format!("/files?{of_output}inode={inode}"))?;
         files.extend(same.into_iter().filter(|file| file.path != path));
     }
     let problems = json(address, "/healthz").map_or_else(|_| BTreeMap::new(), |health: Healthz| health.problems);
-    Ok(Running { about: json(address, "/agent").ok(), files, problems })
+    let problems = match place.output {
+        Some(id) => of_one(problems, id),
+        None => problems,
+    };
+    Ok(Running { about: json(address, &format!("/agent?{of_output}")).ok(), files, problems })
+}
+
+/// The problems of the output `id`, and those of all: a part of one of several has its id behind it.
+fn of_one(problems: BTreeMap<String, String>, id: &str) -> BTreeMap<String, String> {
+    let own = format!(" ({id})");
+    let of_one = |(part, what): (String, String)| match part.strip_suffix(&own) {
+        Some(part) => Some((part.to_owned(), what)),
+        None => (!part.ends_with(')')).then_some((part, what)),
+    };
+    problems.into_iter().filter_map(of_one).collect()
 }
 
 /// How many files are open, of `input` and in all.
-pub(super) fn open_files(address: &str, input: &str) -> io::Result<(usize, usize)> {
-    let files: Vec<Shown> = json(address, "/files")?;
+pub(super) fn open_files(place: Place<'_>, input: &str) -> io::Result<(usize, usize)> {
+    let files: Vec<Shown> = json(place.listen, &format!("/files?{}", of_output(place)))?;
     let open = || files.iter().filter(|file| file.is_open);
     Ok((open().filter(|file| file.input == input).count(), open().count()))
+}
+
+/// What a query begins with: which of several outputs is meant.
+fn of_output(place: Place<'_>) -> String {
+    place.output.map(|id| format!("output={id}&")).unwrap_or_default()
 }
 
 /// A page of the agent at `address`. Errors: none answers there, or it has no such page.

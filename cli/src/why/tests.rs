@@ -2,7 +2,7 @@
 
 use super::judge::{Agent, Case, OpenFiles, judge, of_agent};
 use super::*;
-use crate::agent::{About, pages};
+use crate::agent::{About, Shown as ShownOutput, pages};
 use agent::{AgentMetrics, Board};
 use serde_json::{Value, json};
 use service::health::Health;
@@ -28,7 +28,8 @@ const NOWHERE: &str = "127.0.0.1:1";
 fn asked(folder: &Path, name: &str) -> Report {
     let config = folder.join("agent.yaml");
     let file: AgentFile = service::load::read_config(&config).expect("valid");
-    report(&config, &file, &folder.join(name)).expect("can be told")
+    let output = outputs(&config, &file).expect("valid").remove(0);
+    report(&config, &file, &output, true, &folder.join(name)).expect("can be told")
 }
 
 #[track_caller]
@@ -238,7 +239,10 @@ async fn an_agent_with_another_state_folder_is_another() {
     let about =
         About { name: "x".into(), version: String::new(), process: 7, state_dir: "/other".into(), started_ms: 1 };
     let limits = shipper::Limits::new(Vec::new(), 0, shipper::ShipperMetrics::new(&Registry::default()));
-    let address = serve(pages(Board::default(), limits, &about), &Health::new());
+    let address = serve(
+        pages(vec![ShownOutput { output: "kafka".into(), about, board: Board::default(), limits }]),
+        &Health::new(),
+    );
     let folder = folder("  - {id: a, type: file, paths: ['DIR/*']}\n", &address);
     fs::write(folder.path().join("a.log"), "x\n").expect("written");
     let report = asked(folder.path(), "a.log");
@@ -262,7 +266,7 @@ async fn a_running_agent_says_how_far_it_is() {
     let (at, log) = (folder.path(), folder.path().join("a.log"));
     fs::write(&log, "one\ntwo\nthr").expect("written");
     let file: AgentFile = service::load::read_config(&at.join("agent.yaml")).expect("valid");
-    let (config, _, _) = file.compile(&at.join("agent.yaml")).expect("valid");
+    let config = file.compile(&at.join("agent.yaml")).expect("valid").remove(0).agent;
     about.set(About::new(&config)).expect("is set once");
     let (output, mut groups) = tokio::sync::mpsc::channel(1);
     let (trigger, stop) = Stop::new();

@@ -17,11 +17,13 @@ pub struct Health {
     state: Arc<State>,
     /// All it is told is of this part.
     part: Option<&'static str>,
+    /// Of which of several it is told; stands behind the part.
+    of: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    problems: Mutex<BTreeMap<&'static str, String>>,
+    problems: Mutex<BTreeMap<String, String>>,
     ready: AtomicBool,
 }
 
@@ -33,7 +35,12 @@ impl Health {
 
     /// The same health, for one who knows its parts under another name: all it is told is said of `part`.
     pub fn of_part(&self, part: &'static str) -> Self {
-        Self { state: self.state.clone(), part: Some(part) }
+        Self { part: Some(part), ..self.clone() }
+    }
+
+    /// The same health, for one of several that have the same parts: `kafka` is `kafka (far)`.
+    pub fn of(&self, which: &str) -> Self {
+        Self { of: Some(which.into()), ..self.clone() }
     }
 
     /// Says what is wrong with `part` (`"checkpoint"`, `"kafka"`), or with `None` that it is well again. Cheap enough to repeat.
@@ -41,8 +48,10 @@ impl Health {
     /// Returns true if `part` changed between well and not well: the moment to log.
     pub fn set(&self, part: &'static str, problem: Option<String>) -> bool {
         let (mut problems, part) = (self.lock(), self.part.unwrap_or(part));
+        let named = self.of.as_ref().map(|which| format!("{part} ({which})"));
+        let part = named.as_deref().unwrap_or(part);
         match problem {
-            Some(problem) => problems.insert(part, problem).is_none(),
+            Some(problem) => problems.insert(part.to_owned(), problem).is_none(),
             None => problems.remove(part).is_some(),
         }
     }
@@ -58,11 +67,11 @@ impl Health {
     }
 
     /// All problems of now, by part.
-    pub fn problems(&self) -> BTreeMap<&'static str, String> {
+    pub fn problems(&self) -> BTreeMap<String, String> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         // A map of strings is whole whatever happened to the thread that held it.
         self.state.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,11 +90,24 @@ mod tests {
         assert!(health.set("checkpoint", Some("disk full".into())));
         assert_eq!(
             other.problems(),
-            BTreeMap::from([("checkpoint", "disk full".into()), ("kafka", "no broker for 5s".into())])
+            BTreeMap::from([("checkpoint".into(), "disk full".into()), ("kafka".into(), "no broker for 5s".into())])
         );
         assert!(health.set("kafka", None));
         assert!(!health.set("kafka", None), "it was well before");
         assert_eq!(other.problems().len(), 1);
+    }
+
+    #[test]
+    fn of_several_each_has_its_own_problems() {
+        let health = Health::new();
+        for which in ["near", "far"] {
+            health.of(which).set("kafka", Some("no broker".into()));
+            health.of(which).of_part("overflow").set("kafka", Some("no topic".into()));
+        }
+        health.of("near").set("kafka", None);
+        let problems = health.problems();
+        let parts: Vec<_> = problems.keys().map(String::as_str).collect();
+        assert_eq!(parts, ["kafka (far)", "overflow (far)", "overflow (near)"]);
     }
 
     #[test]

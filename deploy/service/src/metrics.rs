@@ -5,12 +5,13 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder, core::Collector,
+    proto::MetricFamily,
 };
 
 /// The metrics of one daemon; all clones are the same registry.
@@ -21,6 +22,8 @@ use prometheus::{
 pub struct Registry {
     registry: prometheus::Registry,
     known: Arc<Mutex<HashMap<String, Known>>>,
+    /// Those with a label of their own, whose metrics stand on the same page.
+    labelled: Arc<Mutex<Vec<prometheus::Registry>>>,
 }
 
 struct Known {
@@ -54,9 +57,29 @@ impl Registry {
         self.known(name, &[], || Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
     }
 
+    /// The same page, for a part of the daemon that there are several of: all its metrics have this label, too.
+    pub fn labelled(&self, label: &str, value: &str) -> Self {
+        let labels = HashMap::from([(label.to_owned(), value.to_owned())]);
+        let registry =
+            prometheus::Registry::new_custom(None, Some(labels)).expect("without a prefix it is always made");
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner).push(registry.clone());
+        Self { registry, known: Arc::default(), labelled: self.labelled.clone() }
+    }
+
     /// The page: Prometheus text format 0.0.4, by name.
     pub fn text(&self) -> String {
-        let families = self.registry.gather();
+        let mut families = self.registry.gather();
+        let labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !labelled.is_empty() {
+            let mut by_name: BTreeMap<_, MetricFamily> = BTreeMap::new();
+            for mut family in families.into_iter().chain(labelled.iter().flat_map(prometheus::Registry::gather)) {
+                match by_name.entry(family.name().to_owned()) {
+                    Entry::Vacant(place) => _ = place.insert(family),
+                    Entry::Occupied(known) => known.into_mut().mut_metric().extend(family.take_metric()),
+                }
+            }
+            families = by_name.into_values().collect();
+        }
         TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| format!("# {error}\n"))
     }
 
@@ -118,6 +141,30 @@ t_wait_seconds_bucket{le="1"} 1
 t_wait_seconds_bucket{le="+Inf"} 1
 t_wait_seconds_sum 0.5
 t_wait_seconds_count 1
+"#;
+        assert_eq!(registry.text(), expected);
+    }
+
+    #[test]
+    fn parts_with_a_label_of_their_own_stand_on_the_same_page() {
+        let registry = Registry::default();
+        registry.counter("t_all_total", "All.").inc();
+        for (part, reason, lines) in [("near", "x", 1), ("far", "y", 2)] {
+            let registry = registry.labelled("output", part);
+            registry.counter("t_lines_total", "Lines.").inc_by(lines);
+            registry.counters("t_dropped_total", "Dropped.", &["reason"]).with_label_values(&[reason]).inc_by(lines);
+        }
+        let expected = r#"# HELP t_all_total All.
+# TYPE t_all_total counter
+t_all_total 1
+# HELP t_dropped_total Dropped.
+# TYPE t_dropped_total counter
+t_dropped_total{output="near",reason="x"} 1
+t_dropped_total{output="far",reason="y"} 2
+# HELP t_lines_total Lines.
+# TYPE t_lines_total counter
+t_lines_total{output="near"} 1
+t_lines_total{output="far"} 2
 "#;
         assert_eq!(registry.text(), expected);
     }

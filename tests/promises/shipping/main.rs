@@ -6,6 +6,7 @@ mod acks;
 mod brokers;
 mod codecs;
 mod interop;
+mod outputs;
 
 use std::path::PathBuf;
 use std::time::Duration;
