@@ -177,8 +177,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 
     let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
-    let (output, shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
-    let agent = agent::start(agent_config, output, agent_metrics.clone(), board, health.clone(), stop.clone())?;
+    let (output, mut shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
+    let keeper = shipper.keeper();
+    let agent = agent::start(agent_config, output, keeper, agent_metrics.clone(), board, health.clone(), stop.clone())?;
     let (path, dir) = (options.config.clone(), file.inputs_dir.clone());
     crate::reload::watch(path, dir, agent.reloader(), agent_metrics, health.clone(), stop.clone())?;
     health.ready(true);
@@ -196,6 +197,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         drained != Drained::Stopped,
         "this cluster never takes what kafka asks for; see the log, and the configuration"
     );
+    anyhow::ensure!(drained != Drained::Replaced, "another agent with this name ships now: names must differ");
     let is_drained = drained == Drained::All;
     if left.ended == Ended::Undelivered {
         return Ok(finish(false, "not drained in time; what cannot be read again is lost"));

@@ -1,7 +1,8 @@
 //! Groups of records → Kafka.
 //!
 //! `produce [send [template, key, encode, lanes]] ─► Kafka`, and back: delivery reports settle groups. What cannot be delivered is given back, and
-//! the agent reads it again from the file. With `delivery: at_most_once` `reserve` stands before it.
+//! the agent reads it again from the file. With `delivery: at_most_once` `reserve` stands before it; with `exactly_once`
+//! `transact` says where a transaction begins and ends.
 
 mod reserve;
 
@@ -9,11 +10,14 @@ mod produce;
 mod producer;
 mod send;
 mod topic;
+mod transact;
 
+mod attempt;
 mod encode;
 mod guarantee;
 mod key;
 mod lanes;
+mod offsets;
 mod remedy;
 mod share;
 mod template;
@@ -36,7 +40,7 @@ pub use produce::Drained;
 pub use token::TokenSource;
 
 use anyhow::Context as _;
-use event::Group;
+use event::{Group, Keeper};
 use service::health::Health;
 use service::stop::Stop;
 use tokio::sync::mpsc;
@@ -48,6 +52,7 @@ const GROUPS_CAPACITY: usize = 8;
 #[derive(Debug)]
 pub struct Shipper {
     thread: std::thread::JoinHandle<Drained>,
+    keeper: Option<Keeper>,
 }
 
 /// Starts to produce what is sent into the returned channel.
@@ -61,23 +66,29 @@ pub fn start(
     stop: Stop,
 ) -> anyhow::Result<(mpsc::Sender<Group>, Shipper)> {
     let (output, input) = mpsc::channel(GROUPS_CAPACITY);
+    let (keeper, end) = (config.kafka.delivery == Delivery::ExactlyOnce).then(transact::keeper).unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     let stage = move || {
         if config.kafka.delivery != Delivery::AtMostOnce {
-            return runtime.block_on(produce::run(config, input, metrics, health, stop));
+            return runtime.block_on(produce::run(config, input, metrics, health, stop, end));
         }
         let (reserved, groups) = mpsc::channel(GROUPS_CAPACITY);
         let both = async {
-            tokio::join!(reserve::run(input, reserved), produce::run(config, groups, metrics, health, stop)).1
+            tokio::join!(reserve::run(input, reserved), produce::run(config, groups, metrics, health, stop, None)).1
         };
         runtime.block_on(both)
     };
     let thread =
         std::thread::Builder::new().name("produce".into()).spawn(stage).context("starting the produce thread")?;
-    Ok((output, Shipper { thread }))
+    Ok((output, Shipper { thread, keeper }))
 }
 
 impl Shipper {
+    /// What the input asks for offsets and tells of files that are forgotten. With `delivery: exactly_once` only, and once.
+    pub fn keeper(&mut self) -> Option<Keeper> {
+        self.keeper.take()
+    }
+
     /// Waits until the shipper has ended.
     pub fn join(self) -> Drained {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) // Wrong code must stop.

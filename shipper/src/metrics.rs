@@ -30,6 +30,8 @@ pub struct ShipperMetrics {
     pub cut: IntCounter,
     /// Producers made anew after a fatal error.
     pub rebuilt: IntCounter,
+    /// Transactions that ended, by result.
+    pub transactions: IntCounterVec,
     /// Errors told by the client, by error.
     pub client_errors: IntCounterVec,
 }
@@ -54,6 +56,7 @@ impl ShipperMetrics {
             invalid_utf8: counter("invalid_utf8_total", "Lines that are not UTF-8."),
             cut: counter("records_cut_total", "Lines cut to what the topic takes."),
             rebuilt: counter("producers_rebuilt_total", "Producers made anew after a fatal error."),
+            transactions: counters("transactions_total", "Transactions that ended.", "result"),
             client_errors: counters("client_errors_total", "Errors told by the Kafka client.", "error"),
         }
     }

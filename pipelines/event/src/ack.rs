@@ -1,6 +1,7 @@
 //! The debt of a group of records: settled once, or given back. It is never forgotten quietly.
 
 use crate::budget::Permit;
+use crate::ledger::Progress;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -82,6 +83,11 @@ impl Ack {
             self.ledger.send(Entry::Reserved(debt, told)).ok(); // No ledger left: nobody will be told.
         }
         is_durable
+    }
+
+    /// How far its stream is safe once it and everything before it is. `None` if that was reserved.
+    pub fn progress(&self) -> Option<Progress> {
+        self.debt.as_ref().map(|debt| Progress { offset: debt.end, anchor: debt.anchor })
     }
 
     /// Safe downstream: delivered, dead-lettered, or dropped by a rule.

@@ -6,6 +6,7 @@
 
 pub mod ack;
 pub mod budget;
+pub mod committed;
 pub mod document;
 pub mod id;
 pub mod ledger;
@@ -16,6 +17,7 @@ pub mod wire;
 
 pub use ack::{Ack, Anchor, Debt, Entry, StreamId};
 pub use budget::{Budget, Permit};
+pub use committed::{Committed, Keeper};
 pub use document::{Event, Metadata, Object, Value};
 pub use id::{Incarnation, document_id, foreign_id};
 pub use ledger::{Ledger, LedgerError, Progress};
