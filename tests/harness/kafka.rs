@@ -128,11 +128,20 @@ impl Cluster {
 
     /// Every record of every partition, raw, in the order of the offsets within each.
     pub fn read_all(&self, topic: &str) -> Result<Vec<Stored>> {
+        self.read(topic, "read_uncommitted")
+    }
+
+    /// The same without those of transactions that are open or were aborted.
+    pub fn read_committed(&self, topic: &str) -> Result<Vec<Stored>> {
+        self.read(topic, "read_committed")
+    }
+
+    fn read(&self, topic: &str, isolation: &str) -> Result<Vec<Stored>> {
         let consumer: BaseConsumer = self
             .config()
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_uncommitted")
+            .set("isolation.level", isolation)
             .set("fetch.message.max.bytes", "8388608")
             .create()?;
         let ends = self.ends_by(&consumer, topic)?;
