@@ -140,10 +140,9 @@ fn endless(scene: &Scene) -> Load {
     scene.load(8, 2_000_000, RATE, 100)
 }
 
-/// Waits until some lines that are written from now on are committed.
+/// Waits until `lines` lines are committed.
 #[track_caller]
-fn wait_lines(scene: &Scene, writer: &Writer) {
-    let lines = writer.lines() + RATE / 2;
+fn wait_lines(scene: &Scene, lines: u64) {
     wait::wait_for("lines that are committed", LIMIT, || {
         let records = scene.cluster.read_committed(&scene.topic).map_err(|error| error.to_string())?;
         wait::met(records.len() as u64 >= lines, || format!("{} of {lines}", records.len()))
@@ -156,22 +155,22 @@ fn an_old_checkpoint_and_one_that_is_lost_are_put_right_by_the_topic() {
     let scene = scene("once-state");
     let (state, old) = (scene.folder.join("state"), scene.folder.join("state-old"));
     let start = agent(&scene);
-    let writer = Writer::start(endless(&scene));
+    let writer = Writer::start(scene.load(4, 12_000, RATE, 2));
     let mut life = start.spawn().expect("the agent starts");
-    wait_lines(&scene, &writer);
+    wait_lines(&scene, 2_000);
     life.kill().expect("it runs");
     copy(&state, &old);
     life = start.spawn().expect("the agent starts");
-    wait_lines(&scene, &writer);
+    wait_lines(&scene, 6_000);
     life.kill().expect("it runs");
     std::fs::remove_dir_all(&state).expect("it is there");
     std::fs::rename(&old, &state).expect("it is there");
     life = start.spawn().expect("the agent starts");
-    wait_lines(&scene, &writer);
+    wait_lines(&scene, 9_000);
     life.kill().expect("it runs");
     std::fs::remove_dir_all(&state).expect("it is there");
     let life = start.spawn().expect("the agent starts");
-    let written = writer.end().expect("the lines are written");
+    let written = writer.finish().expect("all lines are written");
     check(&scene, &written);
     scene.check_equations(Some(&life), None);
 }
@@ -183,7 +182,7 @@ fn an_agent_that_was_replaced_while_it_slept_sends_nothing_more() {
     let start = agent(&scene);
     let writer = Writer::start(endless(&scene));
     let mut zombie: Daemon = start.spawn().expect("the agent starts");
-    wait_lines(&scene, &writer);
+    wait_lines(&scene, writer.lines() + RATE / 2);
     zombie.signal("STOP").expect("it sleeps");
     let mut second = scene.agent();
     second.config["kafka"] = start.config["kafka"].clone();
@@ -191,7 +190,7 @@ fn an_agent_that_was_replaced_while_it_slept_sends_nothing_more() {
     second.folder = scene.folder.join("second");
     std::fs::create_dir_all(&second.folder).expect("a folder");
     let life = second.spawn().expect("the second agent starts");
-    wait_lines(&scene, &writer);
+    wait_lines(&scene, writer.lines() + RATE / 2);
     zombie.signal("CONT").expect("it wakes");
     let status = zombie.wait_end(LIMIT);
     assert_eq!(status.code(), Some(1), "{}", zombie.log_tail());
