@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+/// What is said of a source that a rate plan holds.
+const HELD: &str = "rate plan: its limit is used up, so the rest waits here; `tailrace limits status` shows it";
+
 /// All followed files. Cheap to clone; clones show the same.
 #[derive(Debug, Clone, Default)]
 pub struct Board {
@@ -30,6 +33,7 @@ pub(crate) struct Plate {
     acknowledged_events: AtomicU64,
     lost_events: AtomicU64,
     is_waiting: AtomicBool,
+    is_held: AtomicBool,
     problem: Mutex<Option<String>>,
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct Card {
     acknowledged_ms: AtomicI64,
     is_open: AtomicBool,
     is_listed: AtomicBool,
+    is_held: AtomicBool,
     problem: Mutex<Option<String>>,
     risk: Mutex<Option<Box<str>>>,
     lag: Mutex<Option<Lag>>,
@@ -186,6 +191,7 @@ impl Plate {
             acknowledged_events: AtomicU64::new(0),
             lost_events: AtomicU64::new(0),
             is_waiting: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             problem: Mutex::new(None),
         }
     }
@@ -213,6 +219,11 @@ impl Plate {
         self.is_waiting.store(is_waiting, Ordering::Relaxed);
     }
 
+    /// A rate plan holds it, or no longer does.
+    pub(crate) fn is_held(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
+    }
+
     /// Why nothing can be read; `None`: it can.
     pub(crate) fn problem(&self, problem: Option<String>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
@@ -223,6 +234,9 @@ impl Plate {
             self.problem.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         if self.is_waiting.load(Ordering::Relaxed) {
             waits_for.push("memory: all of it is in flight to the output".into());
+        }
+        if self.is_held.load(Ordering::Relaxed) {
+            waits_for.push(HELD.into());
         }
         let told = |count: &AtomicU64| count.load(Ordering::Relaxed);
         ShownInput {
@@ -252,6 +266,7 @@ impl Card {
             acknowledged_ms: AtomicI64::new(0),
             is_open: AtomicBool::new(true),
             is_listed: AtomicBool::new(true),
+            is_held: AtomicBool::new(false),
             problem: Mutex::new(None),
             risk: Mutex::new(None),
             lag: Mutex::new(None),
@@ -301,6 +316,11 @@ impl Card {
         }
     }
 
+    /// A rate plan holds it, or no longer does.
+    pub(crate) fn is_held(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
+    }
+
     /// Why it cannot be read; `None`: it can.
     pub(crate) fn problem(&self, problem: Option<String>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
@@ -320,6 +340,9 @@ impl Card {
         if size > acknowledged && waiting_since_ms > 0 {
             let seconds = (wall_ms() - waiting_since_ms) / 1_000;
             waits_for.push(format!("memory: all of it is in flight to the output, for {seconds} s"));
+        }
+        if size > offset && self.is_held.load(Ordering::Relaxed) {
+            waits_for.push(HELD.into());
         }
         let lag = *self.lag.lock().unwrap_or_else(PoisonError::into_inner);
         let lag_ms = lag.filter(|_| size > acknowledged).map_or(0, |lag| wall_ms() - lag.since_ms);

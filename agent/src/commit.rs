@@ -275,11 +275,17 @@ impl Commit {
     fn settle(&mut self, entry: Entry) {
         match entry {
             Entry::Settled(debt) => {
-                self.settled(&debt, "main");
+                self.metrics.count_settled(&debt, &[]);
+                self.settled(&debt);
+            }
+            Entry::Shared(debt, shares) => {
+                self.metrics.count_settled(&debt, &shares);
+                self.settled(&debt);
             }
             Entry::Returned(debt) => self.returned(&debt),
-            Entry::Reserved(debt, durable) => {
-                if self.settled(&debt, "reserved") {
+            Entry::Reserved(debt, shares, durable) => {
+                self.metrics.count_reserved(&debt, &shares);
+                if self.settled(&debt) {
                     self.waiting.push(Waiter::Reserved(durable));
                     self.is_urgent = true;
                 }
@@ -288,10 +294,7 @@ impl Commit {
     }
 
     /// True if the offset moved.
-    fn settled(&mut self, debt: &Debt, how: &str) -> bool {
-        self.metrics.acknowledged.with_label_values(&[how]).inc_by(debt.events.into());
-        self.metrics.bytes_acknowledged.inc_by(debt.bytes);
-        self.metrics.left_flight(debt);
+    fn settled(&mut self, debt: &Debt) -> bool {
         // An older epoch: delivered all the same, and read again since. Its id makes the copy harmless.
         let Ok(Some(progress)) = self.ledger.settle(debt) else { return false };
         if let Some(file) = self.files.get_mut(&debt.stream) {

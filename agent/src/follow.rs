@@ -99,6 +99,8 @@ pub(crate) struct Follow {
     /// Its input is gone: it is read up to here.
     pub(crate) ends_at: Option<u64>,
     pub(crate) changed: Instant,
+    /// Bytes of the next read; a longer line makes it grow.
+    chunk_bytes: u32,
 }
 
 /// Size and time of the last change, as a listing shows them.
@@ -207,7 +209,13 @@ impl Follow {
             read_out_at: 0,
             ends_at: None,
             changed: now,
+            chunk_bytes: CHUNK_BYTES as u32,
         }
+    }
+
+    /// Reads no more than about so many bytes at once from now on, but never more than it would by itself.
+    pub(crate) fn read_at_once(&mut self, bytes: usize) {
+        self.chunk_bytes = bytes.clamp(1, CHUNK_BYTES) as u32;
     }
 
     /// Goes on at `offset`, as settled. False if the file no longer reaches that far.

@@ -55,7 +55,7 @@ pub use why::{Effect, Explained, Known, Reason, User, covers, explain, holder, m
 pub use stream::{Ended, Format, Framing, Left};
 
 use anyhow::{Context as _, bail};
-use event::{Budget, Group, Keeper};
+use event::{Budget, Intake, Keeper};
 use service::health::Health;
 use service::stop::Stop;
 use std::sync::{Arc, Mutex};
@@ -73,7 +73,8 @@ pub struct Agent {
     commit: std::thread::JoinHandle<()>,
 }
 
-/// Opens the checkpoint and starts to follow the inputs; groups go to `output`, each once a life of the agent.
+/// Opens the checkpoint and starts to follow the inputs; groups go to `output`, each once a life of the agent. What its gate holds
+/// is not read.
 ///
 /// With a `keeper` no file is read before it has told what is committed, which counts more than the checkpoint.
 /// Reading ends when `stop` says so, when `output` is closed, or when standard input has ended and there is no other input. The
@@ -83,7 +84,7 @@ pub struct Agent {
 /// standard input. Call it inside a tokio runtime.
 pub fn start(
     config: AgentConfig,
-    output: mpsc::Sender<Group>,
+    output: impl Into<Intake>,
     keeper: Option<Keeper>,
     metrics: AgentMetrics,
     board: Board,
@@ -93,6 +94,7 @@ pub fn start(
     if config.inputs.iter().filter(|input| input.is_stdin()).count() > 1 {
         bail!("several inputs of type stdin: there is only one standard input");
     }
+    let output = output.into();
     let (store, loaded) = checkpoint::Store::open(&config.state_dir)?;
     for damage in &loaded.damage {
         tracing::error!(%damage, "checkpoint damaged; reading again from the last sound offsets, nothing is skipped");

@@ -2,7 +2,7 @@
 //! read = acknowledged + filtered + skipped (bytes only) + dropped + dead-lettered + returned + in flight.
 
 use crate::follow::Passed;
-use event::Debt;
+use event::{Debt, Route, Share};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use service::metrics::Registry;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub struct AgentMetrics {
     pub bytes_read: IntCounter,
     /// Bytes of the files whose delivery is acknowledged.
     pub bytes_acknowledged: IntCounter,
+    /// Bytes of the files dropped by a rate plan, by plan.
+    pub bytes_dropped: IntCounterVec,
     /// Bytes of lines left out by a rule, by reason.
     pub bytes_filtered: IntCounterVec,
     /// Bytes that are no part of any record, by reason: cut off a long line, a hole.
@@ -98,6 +100,7 @@ impl AgentMetrics {
             memory_in_use: gauge("memory_in_use_bytes", "Bytes of the memory budget in use."),
             bytes_read: counter("bytes_read_total", "Bytes of files read, with line ends, again after a rewind."),
             bytes_acknowledged: counter("bytes_acknowledged_total", "Bytes of files whose delivery is acknowledged."),
+            bytes_dropped: counters("bytes_dropped_total", "Bytes of files dropped by a rate plan.", "plan"),
             bytes_filtered: counters("bytes_filtered_total", "Bytes of lines left out by a rule.", "reason"),
             bytes_skipped: counters("bytes_skipped_total", "Bytes of files that are no part of any record.", "reason"),
             bytes_returned: counter("bytes_returned_total", "Bytes given back, to be read again."),
@@ -144,6 +147,36 @@ impl AgentMetrics {
             self.bytes_skipped.with_label_values(&["truncated"]).inc_by(passed.cut_bytes);
             self.bytes_skipped.with_label_values(&["zeros"]).inc_by(passed.zero_bytes);
         }
+    }
+
+    /// A debt is settled, by these routes; without any all of it by the main one.
+    pub(crate) fn count_settled(&self, debt: &Debt, shares: &[Share]) {
+        if shares.is_empty() {
+            self.count_share(&Share { route: Route::Main, events: debt.events, bytes: debt.bytes }, None);
+        }
+        shares.iter().for_each(|share| self.count_share(share, None));
+        self.left_flight(debt);
+    }
+
+    /// A debt counts as settled before it is sent: wherever it goes, nobody will say that it arrived.
+    pub(crate) fn count_reserved(&self, debt: &Debt, shares: &[Share]) {
+        shares.iter().for_each(|share| self.count_share(share, Some("reserved")));
+        self.left_flight(debt);
+    }
+
+    /// `sent`: the route of all that is not dropped, if it is not the share's own.
+    fn count_share(&self, Share { route, events, bytes }: &Share, sent: Option<&str>) {
+        let route = match route {
+            Route::Main => sent.unwrap_or("main"),
+            Route::Overflow => sent.unwrap_or("overflow"),
+            Route::Dropped(plan) => {
+                self.dropped.with_label_values(&[&**plan]).inc_by((*events).into());
+                self.bytes_dropped.with_label_values(&[&**plan]).inc_by(*bytes);
+                return;
+            }
+        };
+        self.acknowledged.with_label_values(&[route]).inc_by((*events).into());
+        self.bytes_acknowledged.inc_by(*bytes);
     }
 
     /// A debt is settled or given back.

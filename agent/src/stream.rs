@@ -21,7 +21,7 @@ use crate::commit::Control;
 use crate::config::{FileInput, StreamInput, StreamKind};
 use crate::metrics::AgentMetrics;
 use batch::Mouth;
-use event::{Budget, Entry, Group, Incarnation, Source, StreamId};
+use event::{Budget, Entry, Incarnation, Intake, Source, StreamId};
 use outlet::Outlet;
 use service::clock::{monotonic, wall_ms};
 use service::health::Health;
@@ -106,7 +106,7 @@ pub(crate) async fn run(
     mut inputs: watch::Receiver<Arc<Vec<StreamInput>>>,
     files: watch::Receiver<Arc<Vec<FileInput>>>,
     cursors: Cursors,
-    output: Sender<Group>,
+    output: Intake,
     wires: Wires,
     (trigger, stop): (Arc<Trigger>, Stop),
 ) -> Left {
@@ -172,9 +172,9 @@ pub(crate) async fn run(
     Left { by_itself: deadline.is_some() && !was_stopped, ended: streams.ended }
 }
 
-async fn closed(output: Option<Sender<Group>>) {
+async fn closed(output: Option<Intake>) {
     if let Some(output) = output {
-        output.closed().await;
+        output.groups.closed().await;
     }
 }
 
@@ -204,7 +204,7 @@ struct Running {
 struct Streams {
     wires: Wires,
     /// Gone after a stop: the later stages end when the last outlet lets go of its own.
-    output: Option<Sender<Group>>,
+    output: Option<Intake>,
     wanted: Arc<Vec<StreamInput>>,
     running: BTreeMap<String, Running>,
     tasks: JoinSet<Finished>,

@@ -9,6 +9,7 @@ mod compare;
 mod copy;
 mod cut;
 mod handles;
+mod held;
 mod ready;
 mod reload;
 mod risk;
@@ -26,7 +27,7 @@ use crate::discover::{Listing, Touched};
 use crate::follow::{Follow, Lines, Look};
 use crate::identity::{Edges, Inode};
 use crate::metrics::AgentMetrics;
-use event::{Ack, Budget, Debt, Entry, Group, Progress, Source, StreamId};
+use event::{Ack, Budget, Debt, Entry, Group, Intake, Progress, Source, StreamId};
 use service::clock::{monotonic, wall_ms};
 use service::stop::Stop;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -60,7 +61,7 @@ pub(crate) struct Wires {
     pub(crate) rewinds: UnboundedReceiver<Rewind>,
     pub(crate) control: Sender<Control>,
     pub(crate) ledger: UnboundedSender<Entry>,
-    pub(crate) output: Sender<Group>,
+    pub(crate) output: Intake,
     pub(crate) budget: Budget,
 }
 
@@ -107,6 +108,7 @@ pub(crate) async fn run(
         listed: None,
         claimed: None,
         ready: ready::Ready::default(),
+        held: held::Held::default(),
         deadlines: Deadlines::default(),
         busy: HashSet::new(),
         busy_ticks: 0,
@@ -133,6 +135,7 @@ pub(crate) async fn run(
             },
             Some(listing) = listings.recv() => tail.reconcile(listing).await,
             () = look_at(&touched, has_ready) => tail.wake(&touched.take()),
+            () = held::until(tail.held.due()), if tail.held.due().is_some() => tail.release_held(),
             _ = busy_looks.tick(), if !tail.busy.is_empty() => tail.look_at_busy(),
             () = std::future::ready(()), if has_ready => {
                 if tail.turn().await.is_none() {
@@ -194,6 +197,8 @@ struct Tail {
     /// Files for whose unfinished last line a cut is being made durable.
     last_lines: HashSet<StreamId>,
     ready: ready::Ready,
+    /// Files that a rate plan holds.
+    held: held::Held,
     deadlines: Deadlines,
     /// Files that grew lately.
     busy: HashSet<StreamId>,
@@ -204,7 +209,7 @@ struct Tail {
     budget: Budget,
     control: Sender<Control>,
     ledger: UnboundedSender<Entry>,
-    output: Sender<Group>,
+    output: Intake,
     metrics: AgentMetrics,
     board: Board,
     /// Told when a cut is durable.
@@ -259,13 +264,12 @@ impl Tail {
     }
 
     async fn turn_of(&mut self, stream: StreamId) -> Option<()> {
-        if !self.may_unpack(stream) {
+        // Comparing ships nothing, and the original may be let go while nobody knows that this is its copy.
+        let is_suspect = self.files.get(&stream).is_some_and(|file| file.suspect().is_some());
+        if (!is_suspect && self.is_held(stream)) || !self.may_unpack(stream) || !self.take_handle(stream).await {
             return Some(());
         }
-        if !self.take_handle(stream).await {
-            return Some(());
-        }
-        if self.files.get(&stream).is_some_and(|file| file.suspect().is_some()) {
+        if is_suspect {
             self.judge(stream).await;
             tokio::task::yield_now().await;
             return Some(());
@@ -357,12 +361,13 @@ impl Tail {
             return Some(());
         }
         let (buffer, records, read_at_ms) = (lines.buffer, lines.records, wall_ms());
-        let group = Group { source, epoch, buffer, records, read_at_ms, reread, ack };
-        if self.output.capacity() == 0 {
+        let group = Group { source, epoch, buffer, records, read_at_ms, reread, divert: None, ack };
+        self.output.gate.passes(&group);
+        if self.output.groups.capacity() == 0 {
             self.ready.is_backlogged(); // The output is slower than reading.
         }
         service::failpoint::hit("agent-group-before-send");
-        let output = self.output.clone();
+        let output = self.output.groups.clone();
         self.unless_stopped(stream, output.send(group)).await?.ok()
     }
 

@@ -4,8 +4,13 @@ mod whole;
 
 use agent::Ended;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use whole::streams::{got, start, texts};
 use whole::{Running, folder};
 
@@ -140,4 +145,63 @@ async fn a_journalctl_that_cannot_be_started_is_said_and_tried_again() {
         .met("said", || board.inputs().iter().any(|shown| shown.waits_for.concat().contains("cannot be started")))
         .await;
     running.end().await;
+}
+
+/// A real journal, made of the entries `from..to` by the program that takes journals over the network. False if it is not there.
+fn write_journal(folder: &Path, from: u64, to: u64) -> bool {
+    let program = Path::new("/usr/lib/systemd/systemd-journal-remote");
+    if !program.exists() || Command::new("journalctl").arg("--version").output().is_err() {
+        return false;
+    }
+    let journal = folder.join("journal").join(format!("from-{from}.journal"));
+    fs::create_dir_all(folder.join("journal")).expect("made");
+    let mut child = Command::new(program)
+        .args([&OsString::from("-o"), journal.as_os_str(), &OsString::from("-")])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let mut input = child.stdin.take().expect("piped");
+    for n in from..to {
+        let entry = format!(
+            "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={n}\n_BOOT_ID={:032x}\n_MACHINE_ID={:032x}\n_SYSTEMD_UNIT=a.service\n\
+             MESSAGE=entry {n}\n\n",
+            1_795_341_600_000_000 + n,
+            1,
+            2
+        );
+        input.write_all(entry.as_bytes()).expect("written");
+    }
+    drop(input);
+    assert!(child.wait().expect("ends").success(), "the journal is written");
+    true
+}
+
+#[tokio::test]
+async fn a_real_journal_is_read_on_behind_the_last_acknowledged_entry() {
+    let (folder, _) = folder();
+    if !write_journal(folder.path(), 0, 300) {
+        return eprintln!("skipped: journalctl or systemd-journal-remote is not installed");
+    }
+    let script = format!("#!/bin/sh\nexec journalctl --directory={}/journal \"$@\"\n", folder.path().display());
+    fs::write(folder.path().join("journalctl"), script).expect("written");
+    fs::set_permissions(folder.path().join("journalctl"), fs::Permissions::from_mode(0o700)).expect("is set");
+    let yaml = "[{id: j, type: journald, journalctl: DIR/journalctl, units: [a.service]}]";
+    let named = |numbers: Range<u64>| numbers.map(|n| format!("entry {n}")).collect::<Vec<_>>();
+    let mut running = start(folder.path(), yaml);
+    let mut all = running.records(300).await;
+    assert_eq!(texts(&all), named(0..300));
+    assert_eq!(
+        (all[7].timestamp_ms, &all[7].fields["systemd"]["unit"]),
+        (Some(1_795_341_600_000), &"a.service".into())
+    );
+    assert!(write_journal(folder.path(), 300, 350), "it was there before");
+    all.extend(running.records(50).await);
+    assert_eq!(running.end().await, (vec![], Ended::Delivered));
+    assert!(write_journal(folder.path(), 350, 400), "it was there before");
+    let mut running = start(folder.path(), yaml);
+    all.extend(running.records(50).await);
+    assert_eq!(texts(&all), named(0..400));
+    assert_eq!(all.iter().map(|got| &got.id).collect::<BTreeSet<_>>().len(), 400);
+    assert_eq!(running.end().await, (vec![], Ended::Delivered));
 }

@@ -10,13 +10,16 @@ use service::load::ByteSize;
 use service::logs::LogConfig;
 use service::metrics::Registry;
 use service::stop::Stop;
-use shipper::{Drained, KafkaConfig, ShipperConfig, ShipperMetrics};
+use shipper::{Drained, KafkaConfig, Limits, Plan, PlanConfig, ShipperConfig, ShipperMetrics};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// Exit code when time ran out before everything in flight was acknowledged. It is read again after the next start, if it can be.
 const UNFINISHED: u8 = 3;
+
+/// What may be in flight to one topic that takes what a rate plan diverts is this part of `memory`: the rest is for the others.
+const OVERFLOW_PART: usize = 4;
 
 /// Follows log files and other inputs and produces their lines to Kafka.
 #[derive(Debug, clap::Args)]
@@ -47,6 +50,9 @@ pub(crate) struct AgentFile {
     pub(crate) inputs_dir: Option<PathBuf>,
     /// Where to.
     kafka: KafkaConfig,
+    /// Rate plans. Default: none.
+    #[serde(default)]
+    limits: Vec<PlanConfig>,
     /// The endpoint for metrics and health.
     #[serde(default)]
     metrics: MetricsConfig,
@@ -105,8 +111,23 @@ impl AgentFile {
         &self.metrics.listen
     }
 
+    /// The rate plans; `path` is where the file was read, `inputs` what it follows, `kafka` what it ships with. Errors: as
+    /// [`Unusable`], with file:line:column.
+    pub(crate) fn plans(
+        &self,
+        path: &Path,
+        inputs: &[agent::CheckedInput],
+        kafka: &KafkaConfig,
+    ) -> anyhow::Result<Vec<Plan>> {
+        let ids: Vec<_> = inputs.iter().map(|input| input.shared().id.as_str()).collect();
+        // A folder of inputs may bring others while the agent runs.
+        let known = self.inputs_dir.is_none().then_some(ids.as_slice());
+        let compiled = shipper::limit::compile(&self.limits, kafka, known);
+        compiled.map_err(|error| Unusable::error(&format!("{}{error}", path.display())))
+    }
+
     /// Everything compiled; `path` is where the file was read. Errors: what it asks for cannot be done, as [`Unusable`].
-    pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig)> {
+    pub(crate) fn compile(&self, path: &Path) -> anyhow::Result<(AgentConfig, ShipperConfig, Vec<Plan>)> {
         let name = match &self.name {
             Some(name) if name.is_empty() => {
                 return Err(Unusable::error(&format!("{}: name: it is empty", path.display())));
@@ -117,9 +138,10 @@ impl AgentFile {
         let unusable = |error: anyhow::Error| Unusable::error(&format!("{}: {error:#}", path.display()));
         let inputs = crate::inputs::load(path, self)?;
         let shipper = ShipperConfig::new(&name, self.kafka.clone(), self.drain_timeout).map_err(unusable)?;
+        let plans = self.plans(path, &inputs, &self.kafka)?;
         let memory = usize::try_from(self.memory.0)?;
         let (state_dir, drain_timeout) = (self.state_dir.clone(), self.drain_timeout);
-        Ok((AgentConfig { name, state_dir, memory, inputs, drain_timeout }, shipper))
+        Ok((AgentConfig { name, state_dir, memory, inputs, drain_timeout }, shipper, plans))
     }
 }
 
@@ -143,8 +165,8 @@ impl About {
 }
 
 /// `/files`: the followed files as JSON; `?path=/var/log/a.log`: that one; `?inode=7`: those with this inode number.
-/// `/inputs`: the inputs that are no files; `/agent`: the agent itself.
-pub(crate) fn pages(board: Board, about: &About) -> Pages {
+/// `/inputs`: the inputs that are no files; `/limits`: the rate plans; `/agent`: the agent itself.
+pub(crate) fn pages(board: Board, limits: Limits, about: &About) -> Pages {
     let about = serde_json::to_string(about).expect("texts and numbers");
     let inputs = board.clone();
     let files = move |query: &str| {
@@ -154,7 +176,9 @@ pub(crate) fn pages(board: Board, about: &About) -> Pages {
         serde_json::to_string(&files).expect("files are texts and numbers")
     };
     let inputs = move |_: &str| serde_json::to_string(&inputs.inputs()).expect("inputs are texts and numbers");
-    Pages::default().with("/files", files).with("/inputs", inputs).with("/agent", move |_| about.clone())
+    let limits = move |_: &str| serde_json::to_string(&limits.shown()).expect("limits are texts and numbers");
+    let pages = Pages::default().with("/files", files).with("/inputs", inputs).with("/limits", limits);
+    pages.with("/agent", move |_| about.clone())
 }
 
 fn host_name() -> anyhow::Result<String> {
@@ -165,23 +189,24 @@ fn host_name() -> anyhow::Result<String> {
 /// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let file: AgentFile = service::load::read_config(&options.config)?;
-    let (agent_config, shipper_config) = file.compile(&options.config)?;
+    let (agent_config, shipper_config, plans) = file.compile(&options.config)?;
     service::logs::init(&file.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("io").enable_all().build()?;
     let _inside = runtime.enter();
     let (registry, health, stop) = (Registry::default(), Health::new(), Stop::on_signals());
     let board = Board::default();
-    let pages = pages(board.clone(), &About::new(&agent_config));
+    let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
+    let limits = Limits::new(plans, agent_config.memory / OVERFLOW_PART, metrics.clone());
+    let pages = pages(board.clone(), limits.clone(), &About::new(&agent_config));
     service::http::serve(&file.metrics.listen, registry.clone(), health.clone(), pages, stop.clone())?;
     tracing::info!(version = crate::version(), name = agent_config.name, "agent starts");
 
-    let (metrics, agent_metrics) = (ShipperMetrics::new(&registry), AgentMetrics::new(&registry));
-    let (output, mut shipper) = shipper::start(shipper_config, metrics, health.clone(), stop.clone())?;
+    let (output, mut shipper) = shipper::start(shipper_config, limits.clone(), metrics, health.clone(), stop.clone())?;
     let keeper = shipper.keeper();
     let agent = agent::start(agent_config, output, keeper, agent_metrics.clone(), board, health.clone(), stop.clone())?;
-    let (path, dir) = (options.config.clone(), file.inputs_dir.clone());
-    crate::reload::watch(path, dir, agent.reloader(), agent_metrics, health.clone(), stop.clone())?;
+    let (path, to) = (options.config.clone(), (agent.reloader(), limits));
+    crate::reload::watch(path, file, to, agent_metrics, health.clone(), stop.clone())?;
     health.ready(true);
     // It ends when the shipper has taken or given back everything, so it is waited for first.
     let left = agent.join();

@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn agent(path: &Path, is_offline: bool) -> anyhow::Result<String> {
     let file: AgentFile = service::load::read_config(path)?;
-    let (agent, shipper) = file.compile(path)?;
+    let (agent, shipper, plans) = file.compile(path)?;
     let inputs = crate::inputs::configured(path, &file)?;
     let lines: Vec<_> = inputs.iter().map(|input| (input.config.id.clone(), input.config.line_bytes_max.0)).collect();
     for warning in crate::overlap::warnings(&crate::inputs::of_files(inputs), file.state_dir()) {
@@ -71,7 +71,8 @@ fn agent(path: &Path, is_offline: bool) -> anyhow::Result<String> {
             eprintln!("{warning}");
         }
     }
-    Ok(format!("an agent with {} input(s)", agent.inputs.len()))
+    let plans = if plans.is_empty() { String::new() } else { format!(" and {} rate plan(s)", plans.len()) };
+    Ok(format!("an agent with {} input(s){plans}", agent.inputs.len()))
 }
 
 /// What the topic makes of the promise, and of lines as long as inputs allow: (id of the input, bytes).

@@ -9,6 +9,7 @@ mod reload;
 mod check;
 mod dlq;
 mod grok;
+mod limits;
 mod overlap;
 mod produce;
 mod simulate;
@@ -51,6 +52,8 @@ enum Command {
     Agent(agent::Options),
     /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
     Indexer(indexer::Options),
+    /// Shows what rate plans do now, or would do with a log
+    Limits(limits::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
     /// Lists, shows, replays and removes dead letters
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Dlq(options) => dlq::run(&options),
         Command::Grok(options) => grok::run(&options),
         Command::Produce(options) => produce::run(&options),
+        Command::Limits(options) => limits::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::State(options) => state::run(&options),
         Command::TakeOver(options) => take_over::run(&options),

@@ -211,8 +211,8 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     // A metric with labels is shown only once it has a value. Those of the first two have one label.
     let one_label = [&agent.acknowledged, &agent.filtered, &agent.dropped, &agent.dead_lettered, &agent.lost_bytes];
     let and_more = [&agent.incarnations, &agent.checkpoints, &shipper.failed, &shipper.client_errors];
-    let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.reloads];
     let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts, &agent.unpack_failures];
+    let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.bytes_dropped, &agent.reloads];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
     let and_others = [&indexer.pipeline_failures, &indexer.commits];
     let of_shipper = [&shipper.dead_lettered, &shipper.topic_fallback];
@@ -227,6 +227,10 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     {
         counters.with_label_values(&["x"]).inc();
     }
+    for counters in [&shipper.limited, &shipper.limited_bytes] {
+        counters.with_label_values(&["x", "y"]).inc();
+    }
+    shipper.overflow_groups_in_flight.with_label_values(&["x"]).set(0);
     indexer.lag.with_label_values(&["x", "0"]).set(0);
     shipper.guarantee.with_label_values(&["x"]).set(0);
 

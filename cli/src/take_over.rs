@@ -65,7 +65,7 @@ fn span(text: &str) -> Result<(u64, usize), String> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let From::Filebeat(filebeat) = &options.from;
     let file: AgentFile = service::load::read_config(&filebeat.config)?;
-    let (config, _) = file.compile(&filebeat.config)?;
+    let (config, ..) = file.compile(&filebeat.config)?;
     let how = TakeOver { dry_run: filebeat.dry_run, merge: filebeat.merge, fingerprint: filebeat.fingerprint };
     let taken = agent::take_over_filebeat(&config, &filebeat.registry, how)?;
     for damage in &taken.damage {

@@ -1,6 +1,6 @@
 //! `tailrace why PATH`: which input matches a file, how far it is read, and every reason why it is not.
 
-mod ask;
+pub(crate) mod ask;
 mod judge;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
 //! The agent's half and the indexer's half, with a broker between them: every codec makes the same documents.
 
 use bytes::Bytes;
-use event::{Ack, Anchor, Debt, Extra, Group, Incarnation, Input, Permit, Record, Source, StreamId};
+use event::{
+    Ack, Anchor, Debt, Entry, Extra, Group, Incarnation, Input, Permit, Record, Route, Share, Source, StreamId,
+};
 use indexer::batch::Filling;
 use indexer::config::{BatchConfig, Decode, DocumentId, PipelinesConfig};
 use indexer::metrics::Metrics;
@@ -9,13 +11,13 @@ use indexer::partitions::{Incoming, Partitions};
 use indexer::pool::Pool;
 use indexer::process::{self, Plan};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::Message as _;
+use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use service::health::Health;
 use service::metrics::Registry;
 use service::stop::Stop;
-use shipper::{Drained, KafkaConfig, ShipperConfig, ShipperMetrics};
+use shipper::{Drained, KafkaConfig, Limits, PlanConfig, ShipperConfig, ShipperMetrics};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,24 +61,55 @@ fn group(ack: Ack) -> Group {
     };
     let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(0xfeed), 0);
     let (source, buffer) = (Arc::new(source), Bytes::from(buffer));
-    Group { source, epoch: 0, buffer, records, read_at_ms: 1_700_000_000_123, reread: true, ack }
+    Group { source, epoch: 0, buffer, records, read_at_ms: 1_700_000_000_123, reread: true, divert: None, ack }
 }
 
-#[expect(clippy::disallowed_methods, reason = "settlements, as in the agent")]
 fn ship(brokers: &str, topic: &str, options: &str) {
+    let entries = ship_under("[]", 1, brokers, topic, options);
+    assert!(matches!(entries[..], [Entry::Settled(_)]), "{options}");
+}
+
+/// Ships the group so many times under rate plans, and returns what became of each.
+#[expect(clippy::disallowed_methods, reason = "settlements, as in the agent")]
+fn ship_under(limits: &str, times: usize, brokers: &str, topic: &str, options: &str) -> Vec<Entry> {
     let yaml = format!("{{brokers: ['{brokers}'], topic: {topic}, {options}}}");
     let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
+    let plans: Vec<PlanConfig> = service::load::parse_config("agent.yaml".as_ref(), limits).expect("valid");
+    let plans = shipper::limit::compile(&plans, &kafka, None).expect("valid");
     let config = ShipperConfig::new("web-01", kafka, WAIT).expect("valid");
     let (_trigger, stop) = Stop::new();
     let metrics = ShipperMetrics::new(&Registry::default());
-    let (output, shipper) = shipper::start(config, metrics, Health::new(), stop).expect("it starts");
+    let limits = Limits::new(plans, 1 << 20, metrics.clone());
+    let (intake, shipper) = shipper::start(config, limits, metrics, Health::new(), stop).expect("it starts");
     let (ledger, mut entries) = tokio::sync::mpsc::unbounded_channel();
-    let (anchor, held) = (Anchor::default(), Permit::none());
-    let debt = Debt { stream: StreamId(1), epoch: 0, seq: 0, start: 0, end: 1, anchor, events: 1, bytes: 0, held };
-    output.blocking_send(group(Ack::new(debt, ledger))).expect("it takes groups");
-    drop(output);
+    for _ in 0..times {
+        let (anchor, held) = (Anchor::default(), Permit::none());
+        let debt = Debt { stream: StreamId(1), epoch: 0, seq: 0, start: 0, end: 1, anchor, events: 1, bytes: 0, held };
+        intake.groups.blocking_send(group(Ack::new(debt, ledger.clone()))).expect("it takes groups");
+    }
+    drop((intake, ledger));
     assert_eq!(shipper.join(), Drained::All, "{options}");
-    assert!(matches!(entries.try_recv(), Ok(event::Entry::Settled(_))), "{options}");
+    std::iter::from_fn(|| entries.try_recv().ok()).collect()
+}
+
+/// Where the records of `topic` say that they were diverted from: in the payload of codec json, in a header of the others.
+fn diverted(brokers: &str, topic: &str) -> Vec<serde_json::Value> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "codecs").create().expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).expect("an offset");
+    consumer.assign(&list).expect("assigned");
+    let (_, end) = consumer.fetch_watermarks(topic, 0, WAIT).expect("the mock answers");
+    let told = |_| {
+        let message = consumer.poll(WAIT).expect("a record").expect("no error");
+        let header = message.headers().and_then(|headers| {
+            headers.iter().find(|header| header.key == event::wire::EVENT).and_then(|header| header.value)
+        });
+        let event = header.or(message.payload()).expect("a payload");
+        let event: serde_json::Value = serde_json::from_slice(event).expect("JSON");
+        event["@metadata"]["diverted"].clone()
+    };
+    (0..end).map(told).collect()
 }
 
 /// Documents by id, as the indexer writes them, and how many Kafka records they came in.
@@ -142,6 +175,40 @@ fn every_codec_makes_the_same_documents_with_the_same_ids() {
         let (got, count) = documents(&brokers, topic, DocumentId::Event);
         assert_eq!(count, records, "{topic}");
         assert_eq!(got, expected, "{topic}");
+    }
+}
+
+/// Of the group that is sent twice the first passes and the second is diverted: the same documents stand in both topics.
+#[test]
+fn what_is_diverted_makes_the_same_documents_and_says_where_it_comes_from() {
+    let mock = MockCluster::new(1).expect("the mock starts");
+    let brokers = mock.bootstrap_servers();
+    let all = [
+        ("json", "json", "codec: json"),
+        ("raw", "raw", "codec: raw, headers: true"),
+        ("packed", "packed", "codec: packed"),
+        ("of-shop", "'of-{fields.service.name}'", "codec: json, fallback_topic: json"),
+        ("bare", "bare", "codec: raw"), // Only what is diverted has headers.
+    ];
+    for (name, topic, options) in all {
+        let later = format!("{name}-later");
+        mock.create_topic(name, 1, 1).expect("a topic");
+        mock.create_topic(&later, 1, 1).expect("a topic");
+        let limits = format!("[{{name: day, rate: {{events: 1/h}}, excess: {{divert: {later}}}}}]");
+        let entries = ship_under(&limits, 2, &brokers, topic, options);
+        let is_overflow = |entry: &Entry| match entry {
+            Entry::Shared(_, shares) => matches!(shares[..], [Share { route: Route::Overflow, .. }]),
+            _ => false,
+        };
+        assert!(entries.len() == 2 && entries.iter().filter(|entry| is_overflow(entry)).count() == 1, "{entries:?}");
+        let (later_documents, records) = documents(&brokers, &later, DocumentId::Event);
+        assert_eq!(later_documents.len(), COUNT, "{name}");
+        if name != "bare" {
+            assert_eq!(documents(&brokers, name, DocumentId::Event), (later_documents, records), "{name}");
+            assert!(diverted(&brokers, name).iter().all(serde_json::Value::is_null), "{name}");
+        }
+        let told = serde_json::json!({"plan": "day", "reason": "events", "topic": name});
+        assert_eq!(diverted(&brokers, &later), vec![told; records], "{name}");
     }
 }
 

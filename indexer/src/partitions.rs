@@ -189,14 +189,14 @@ impl Partitions {
     /// Records a settlement or a span given back.
     pub fn note(&mut self, entry: Entry) {
         let debt = match &entry {
-            Entry::Settled(debt) | Entry::Returned(debt) | Entry::Reserved(debt, _) => debt,
+            Entry::Settled(debt) | Entry::Shared(debt, _) | Entry::Returned(debt) | Entry::Reserved(debt, ..) => debt,
         };
         let Some(track) = self.tracks.get_mut(&debt.stream).filter(|track| track.epoch == debt.epoch) else {
             return; // Of an earlier life of the partition: it will be, or was, read again.
         };
         track.in_flight -= 1;
         match entry {
-            Entry::Settled(debt) | Entry::Reserved(debt, _) => {
+            Entry::Settled(debt) | Entry::Shared(debt, _) | Entry::Reserved(debt, ..) => {
                 self.ledger.settle(&debt).expect("the ledger has the stream and epoch that the track has");
             }
             Entry::Returned(debt) => {

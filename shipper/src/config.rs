@@ -337,6 +337,16 @@ impl ShipperConfig {
         config.client()?;
         Ok(config)
     }
+
+    /// The same with another topic, of one name, for what rate plans divert.
+    pub(crate) fn with_topic(&self, topic: &str) -> anyhow::Result<Self> {
+        let mut config = self.clone();
+        topic.clone_into(&mut config.kafka.topic);
+        topic.clone_into(&mut config.fixed_topic);
+        config.kafka.fallback_topic = None;
+        config.topic = Template::new(topic)?;
+        Ok(config)
+    }
 }
 
 fn check_exactly_once(kafka: &KafkaConfig, fixed_topic: &str) -> anyhow::Result<()> {

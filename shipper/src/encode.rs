@@ -12,7 +12,7 @@ pub(crate) use headers::{Headers, Name, raw_with_headers};
 pub(crate) use packed::{Packed, Packer};
 
 use bytes::Bytes;
-use event::{Extra, Record, Source, document_id};
+use event::{Divert, Extra, Record, Source, document_id};
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(crate) struct Lines {
     pub(crate) records: Vec<Record>,
     pub(crate) read_at_ms: i64,
     pub(crate) reread: bool,
+    /// Set if a rate plan diverts them.
+    pub(crate) divert: Option<Arc<Divert>>,
     /// All of the buffer is UTF-8.
     pub(crate) is_utf8: bool,
 }
@@ -180,6 +182,12 @@ fn envelope(lines: &Lines, host: &str) -> Envelope {
     }
     if lines.reread {
         head.extend_from_slice(b",\"reread\":true");
+    }
+    if let Some(divert) = &lines.divert {
+        member(b",\"diverted\":{\"plan\":", &divert.plan, &mut head);
+        member(b",\"reason\":", divert.reason, &mut head);
+        member(b",\"topic\":", &divert.from, &mut head);
+        head.push(b'}');
     }
     head.extend_from_slice(ID_MEMBER);
 

@@ -50,12 +50,14 @@ pub(crate) async fn run(
     stop: Stop,
     keeper: Option<KeeperEnd>,
 ) -> Drained {
+    let lost = metrics.clone();
     let patience = Patience { stop: stop.clone(), drain_timeout: config.drain_timeout, ends_at: None };
     let mut stage = Stage { config, metrics, health, stop, keeper, transact: None, patience, has_given_back: false };
     let (mut input, drained) = stage.run(input).await;
     input.close();
     let mut drained = drained;
-    while input.recv().await.is_some() {
+    while let Some(group) = input.recv().await {
+        lost.count_lost(&group);
         drained = drained.max(Drained::Some); // Given back with its Ack.
     }
     drained

@@ -1,7 +1,7 @@
 //! A client of librdkafka, the topics it knows, and the thread that takes its reports. What a report comes to is decided by
 //! [`remedy`]: nothing is settled but by a delivery report.
 
-use crate::config::{Delivery, ShipperConfig};
+use crate::config::{Acks, Delivery, ShipperConfig};
 use crate::encode::Lines;
 use crate::ffi::{self, Events, Finished, Topic};
 use crate::lanes::Gate;
@@ -79,6 +79,7 @@ pub(crate) struct Reports {
     metrics: ShipperMetrics,
     health: Health,
     delivery: Delivery,
+    acks: Acks,
     /// As whom the client speaks to the brokers.
     principal: String,
     /// The producer cannot go on: it is to be replaced.
@@ -111,6 +112,9 @@ impl Reports {
 
     pub(crate) fn finish(&self, finished: Finished<Owed>) {
         self.metrics.groups_in_flight.dec();
+        if finished.failure.is_none() && self.acks == Acks::None {
+            self.metrics.unknown.inc_by(finished.owed.events); // The client's word, not a broker's.
+        }
         if finished.owed.alone.is_some() {
             if let Some(code) = finished.failure {
                 self.failed(&finished.owed, code);
@@ -216,6 +220,16 @@ pub(crate) fn is_denied(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// What the client says of a denial, with what it leaves out: of a certificate it says the same whatever is wrong with it.
+pub(crate) fn denial(code: RDKafkaErrorCode, reason: &str) -> String {
+    if code == RDKafkaErrorCode::SSL && reason.contains("certificate verify failed") {
+        return format!(
+            "{reason}: the broker's certificate is of a CA that ssl.ca.location does not hold, or for another host name, or expired"
+        );
+    }
+    reason.to_owned()
+}
+
 /// The context of the Kafka client: errors and reports.
 pub(crate) struct Context(pub(crate) Arc<Reports>);
 
@@ -229,9 +243,9 @@ impl ClientContext for Context {
             reports.is_broken.store(true, Ordering::Release);
             reports.is_changed.notify_one();
         }
-        if code.is_some_and(is_denied) {
+        if let Some(code) = code.filter(|code| is_denied(*code)) {
             // The reason names the broker, and never the secret.
-            let principal = &*reports.principal;
+            let (reason, principal) = (denial(code, reason), &*reports.principal);
             reports.health.set("kafka", Some(format!("{reason}, as {principal}")));
             tracing::error!(%error, reason, principal, "kafka does not let the agent in; nothing is sent, the log files are the buffer");
             return;
@@ -290,6 +304,7 @@ impl Producer {
             metrics,
             health,
             delivery: config.kafka.delivery,
+            acks: config.kafka.acks(),
             principal: principal(&settings),
             is_broken: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
@@ -371,5 +386,22 @@ pub(crate) fn principal(settings: &rdkafka::ClientConfig) -> String {
         (Some(user), _) => format!("user {user:?}"),
         (None, Some(certificate)) => format!("the holder of {certificate}"),
         (None, None) => "nobody in particular".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_told_with_what_can_be_wrong_with_it() {
+        let of_librdkafka =
+            "ssl://a:1: SSL handshake failed: certificate verify failed: verify that ssl.ca.location is right";
+        let told = denial(RDKafkaErrorCode::SSL, of_librdkafka);
+        assert!(told.starts_with("ssl://a:1") && told.contains("for another host name"), "{told}");
+        for (code, reason) in [(RDKafkaErrorCode::SSL, "unexpected message"), (RDKafkaErrorCode::Authentication, "no")]
+        {
+            assert_eq!(denial(code, reason), reason);
+        }
     }
 }

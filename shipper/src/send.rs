@@ -112,9 +112,9 @@ impl Sender {
         if !group.source.is_current(group.epoch) {
             return; // Given back with its Ack: something before it was, and it must not overtake.
         }
-        let Group { source, epoch, buffer, records, read_at_ms, reread, ack } = group;
+        let Group { source, epoch, buffer, records, read_at_ms, reread, divert, ack } = group;
         let is_utf8 = self.config.kafka.codec != Codec::Raw && simdutf8::basic::from_utf8(&buffer).is_ok();
-        let lines = Lines { source: source.clone(), buffer, records, read_at_ms, reread, is_utf8 };
+        let lines = Lines { source: source.clone(), buffer, records, read_at_ms, reread, divert, is_utf8 };
         let parts = if self.is_singly(&lines) { self.one_by_one(lines) } else { self.parts(lines) };
         let since = monotonic();
         let records: Vec<_> = parts.iter().map(|part| part.events).collect();
@@ -169,8 +169,8 @@ impl Sender {
             self.config.key.render(of, &mut self.key, |_| true);
             let lane = self.routes[route].choose(self.key.as_bytes(), record.bytes.len());
             let at = *places.entry((route, lane)).or_insert_with(|| {
-                let lines =
-                    Lines { records: Vec::new(), source: lines.source.clone(), buffer: lines.buffer.clone(), ..*lines };
+                let (source, buffer, divert) = (lines.source.clone(), lines.buffer.clone(), lines.divert.clone());
+                let lines = Lines { records: Vec::new(), source, buffer, divert, ..*lines };
                 dealt.push(Dealt { route, lane, lines, text: Vec::new(), keys: Vec::new() });
                 dealt.len() - 1
             });
@@ -233,7 +233,8 @@ impl Sender {
                 (Bytes::from(out), counts)
             }
             Codec::Raw => {
-                let counts = if self.config.kafka.headers {
+                // Of what is diverted something must tell where it was meant to go.
+                let counts = if self.config.kafka.headers || lines.divert.is_some() {
                     encode::raw_with_headers(lines, host, record_bytes_max, &mut spans, &mut headers)
                 } else {
                     encode::raw(lines, record_bytes_max, &mut spans)

@@ -1,7 +1,7 @@
 //! Before the first record: does the topic exist, how large a record does it take, and how safe is it there?
 
 use crate::config::{CreateTopic, KafkaConfig, ShipperConfig};
-use crate::producer::{is_denied, principal};
+use crate::producer::{denial, is_denied, principal};
 use anyhow::{Context as _, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
@@ -155,8 +155,8 @@ struct Denied(Mutex<Option<String>>);
 
 impl ClientContext for Denied {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code().is_some_and(is_denied) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        if let Some(code) = error.rdkafka_error_code().filter(|code| is_denied(*code)) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(denial(code, reason));
         }
     }
 }

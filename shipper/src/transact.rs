@@ -315,19 +315,24 @@ impl Transact {
         }
         let (reports, attempt) = (&client.context().0, open.attempt.clone());
         let kept = attempt.take();
-        let offsets = offsets(&kept);
-        let written = self.write(client, &kept, &offsets);
+        let written = offsets(&kept).and_then(|offsets| {
+            self.write(client, &kept, &offsets)?;
+            Ok(offsets)
+        });
         while reports.offsets_open.load(Ordering::Acquire) > 0 && patience() {
             // The thread that takes reports tells; time only that patience has an end.
             tokio::time::timeout(ANSWER_WAIT, reports.is_changed.notified()).await.ok();
         }
         reports.is_changed.notify_one(); // Whatever else was told.
         let is_lost = reports.is_offset_lost.swap(false, Ordering::AcqRel);
-        if is_lost || written.is_err() || reports.offsets_open.load(Ordering::Acquire) > 0 {
-            let error = written.err().unwrap_or_else(|| anyhow::anyhow!("an offset was not delivered"));
-            kept.into_iter().for_each(|(source, ack)| attempt.keep(source, ack));
-            return Err(Uncommitted::Abort(error));
-        }
+        let offsets = match written {
+            Ok(offsets) if !is_lost && reports.offsets_open.load(Ordering::Acquire) == 0 => offsets,
+            written => {
+                let error = written.err().unwrap_or_else(|| anyhow::anyhow!("an offset was not delivered"));
+                kept.into_iter().for_each(|(source, ack)| attempt.keep(source, ack));
+                return Err(Uncommitted::Abort(error));
+            }
+        };
         service::failpoint::hit("shipper-transaction-before-commit");
         let committed = insist(patience, |wait| client.commit_transaction(wait));
         let sources = self.open.take().into_iter().flat_map(|open| open.sources.into_values()).collect();
@@ -391,17 +396,19 @@ impl Transact {
 }
 
 /// Where each file stands when the transaction is committed. What is no file has no place to stand.
-fn offsets(kept: &[Kept]) -> HashMap<StreamId, (File, Progress)> {
+///
+/// Errors: a part of a group is owed elsewhere, or was given back; no offset may pass it.
+fn offsets(kept: &[Kept]) -> anyhow::Result<HashMap<StreamId, (File, Progress)>> {
     let mut offsets: HashMap<StreamId, (File, Progress)> = HashMap::new();
-    for (source, ack) in kept {
-        let Some(progress) = ack.progress().filter(|_| source.entry().is_some()) else { continue };
+    for (source, ack) in kept.iter().filter(|(source, _)| source.entry().is_some()) {
+        let progress = ack.progress().with_context(|| format!("{}: a part of a group is not safe", source.path))?;
         let file = || ((source.input().id.clone(), source.incarnation), progress);
         let known = offsets.entry(source.stream).or_insert_with(file);
         if progress.offset > known.1.offset {
             known.1 = progress;
         }
     }
-    offsets
+    Ok(offsets)
 }
 
 /// Calls until it is done; a call that only ran out of time goes on where it was.

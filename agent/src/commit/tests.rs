@@ -123,7 +123,7 @@ async fn a_reserved_offset_is_durable_before_anybody_is_told() {
     let bench = bench(folder.path()).await;
     let gate = slow_disk();
     let (mut first, mut second) = (bench.ack(0, 0), bench.ack(0, 1));
-    let (mut first_told, second_told) = (first.reserve(), second.reserve());
+    let (mut first_told, second_told) = (first.reserve(Vec::new()), second.reserve(Vec::new()));
     while found(folder.path()) != [20] {
         tokio::task::yield_now().await; // It is written, and the disk is waited for.
     }
@@ -145,7 +145,7 @@ async fn what_is_read_again_is_not_reserved() {
     let bench = bench(folder.path()).await;
     let (first, mut second) = (bench.ack(0, 0), bench.ack(0, 1));
     drop(first);
-    second.reserve().await.expect_err("the span before it is read again, and so is this one");
+    second.reserve(Vec::new()).await.expect_err("the span before it is read again, and so is this one");
     drop(second);
     assert_eq!(bench.end(folder.path()).await, [0]);
 }

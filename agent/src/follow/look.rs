@@ -118,7 +118,7 @@ impl Follow {
         }
         let cut_at = self.next_cut(size);
         let left = usize::try_from(cut_at.unwrap_or(size) - self.offset).unwrap_or(usize::MAX);
-        let (mut records, mut buffer_bytes) = (Vec::new(), CHUNK_BYTES);
+        let (mut records, mut buffer_bytes) = (Vec::new(), self.chunk_bytes as usize);
         loop {
             let mut buffer = vec![0; buffer_bytes.min(left)];
             let read = self.read_at(&mut buffer, self.offset)?;
@@ -212,7 +212,7 @@ impl Follow {
         }
         let left = |end: u64| usize::try_from(end - self.offset).unwrap_or(usize::MAX);
         let (all, mut to_cut) = (left(size), self.next_cut(size).map(left));
-        let (mut events, mut wanted) = (Events::default(), CHUNK_BYTES);
+        let (mut events, mut wanted) = (Events::default(), self.chunk_bytes as usize);
         loop {
             let mut chunk = vec![0; wanted.min(to_cut.unwrap_or(all))];
             let read = self.read_at(&mut chunk, self.offset)?;

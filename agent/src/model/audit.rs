@@ -47,6 +47,10 @@ pub(super) struct Audit {
     pub(super) renamed_lives: BTreeSet<u64>,
     /// Inodes of which there is a packed copy that only its name could have told, and it has another.
     pub(super) short_copies: BTreeSet<u64>,
+    /// Files of which a packed one was read as the other: they begin alike, and of the other, which is gone, no more was known.
+    mixed: BTreeSet<usize>,
+    /// What is wrong unless the file turns out to be one of those.
+    doubtful: Vec<(usize, String)>,
     pub(super) received: u64,
 }
 
@@ -101,8 +105,8 @@ impl Audit {
             if is_last {
                 places = disk.last_lines(record.offset, text);
             }
-            let Some(place) = places.iter().find(|at| disk.files[at.0].number == stream.number).or(places.first())
-            else {
+            let own = places.iter().find(|at| disk.has_inode(at.0, stream.number));
+            let Some(place) = own.or(places.first()) else {
                 return Err(format!("{shown} at {} of {} was never written", record.offset, source.path));
             };
             let file = &disk.files[place.0];
@@ -120,19 +124,24 @@ impl Audit {
             let id = document_id(source.incarnation, record.offset, text);
             receipt.ids.insert(String::from_utf8_lossy(&id).into_owned());
             // A line that stands in several lives or copies cannot be told from its likes.
-            let is_told = !disk.is_packed_like_others(place.0) && !self.short_copies.contains(&file.number);
-            if places.len() == 1 && !file.is_alike() && is_told {
-                if self.done.contains(&line) {
-                    return Err(format!("{shown} comes again after an orderly restart"));
+            if places.len() == 1 && !file.is_alike() && !self.short_copies.contains(&file.number) {
+                if file.number != stream.number {
+                    self.mixed.extend(disk.taken_for(place.0, stream.number));
                 }
-                if is_again && !group.reread {
-                    return Err(format!("{shown} comes again and is not flagged"));
-                }
-                if is_again && receipt.from.0 == self.life && receipt.from.1 != from.1 {
-                    return Err(format!("{shown} was read as two files"));
-                }
-                if receipt.ids.len() > 1 && !self.renamed_lives.contains(&file.number) {
-                    return Err(format!("{shown} has two ids, the second in incarnation {}", source.incarnation));
+                let has_two_ids = receipt.ids.len() > 1 && !self.renamed_lives.contains(&file.number);
+                let is_other_stream = receipt.from.0 == self.life && receipt.from.1 != from.1;
+                let wrong = match () {
+                    () if self.done.contains(&line) => Some("comes again after an orderly restart".to_owned()),
+                    () if is_again && !group.reread => Some("comes again and is not flagged".to_owned()),
+                    () if is_again && is_other_stream => Some("was read as two files".to_owned()),
+                    () if has_two_ids => Some(format!("has two ids, the second in incarnation {}", source.incarnation)),
+                    () => None,
+                };
+                if let Some(wrong) = wrong.map(|wrong| format!("{shown} {wrong}")) {
+                    if !disk.is_packed_like_others(place.0) {
+                        return Err(wrong);
+                    }
+                    self.doubtful.push((place.0, wrong));
                 }
             }
             receipt.from = from;
@@ -153,6 +162,17 @@ impl Audit {
 
     pub(super) fn is_settled(&self, line: &Line) -> bool {
         self.receipts.get(line).is_some_and(|receipt| receipt.is_settled)
+    }
+
+    /// True if the file was read as one that begins like it, or that one as the file.
+    pub(super) fn is_mixed(&self, file: usize) -> bool {
+        self.mixed.contains(&file)
+    }
+
+    /// When all is read: whatever came twice, or under two ids, was of files that nobody could tell apart.
+    pub(super) fn check_doubtful(&self) -> Result<(), String> {
+        let wrong = self.doubtful.iter().find(|(file, _)| !self.is_mixed(*file));
+        wrong.map_or(Ok(()), |(_, wrong)| Err(wrong.clone()))
     }
 
     /// No two lines share an id.

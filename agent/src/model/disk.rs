@@ -49,6 +49,8 @@ pub(super) struct Disk {
     pub(super) names: BTreeMap<String, usize>,
     /// Those of the names that are packed copies; their files have no other name.
     packed: BTreeSet<String>,
+    /// Inodes of packed copies, and the files that are in them.
+    copies: BTreeSet<(u64, usize)>,
     /// Offset and text → the lives in which that line stands there.
     places: HashMap<(u64, Vec<u8>), Places>,
     line_bytes_max: usize,
@@ -65,8 +67,8 @@ impl Disk {
         }
         let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let (files, names, places) = (Vec::new(), BTreeMap::new(), HashMap::new());
-        let packed = BTreeSet::new();
-        Self { root, files, names, packed, places, line_bytes_max, has_giants, pieces: 0, modified }
+        let (packed, copies) = (BTreeSet::new(), BTreeSet::new());
+        Self { root, files, names, packed, copies, places, line_bytes_max, has_giants, pieces: 0, modified }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -221,9 +223,16 @@ impl Disk {
             }
         }
         fs::write(self.path(to), packed).expect("written");
-        self.touch(&File::options().append(true).open(self.path(to)).expect("opens"));
+        let copy = File::options().append(true).open(self.path(to)).expect("opens");
+        self.touch(&copy);
+        self.copies.insert((copy.metadata().expect("readable").ino(), file));
         self.names.insert(to.to_owned(), file);
         self.packed.insert(to.to_owned());
+    }
+
+    /// True if the file has this inode, or a packed copy of it has.
+    pub(super) fn has_inode(&self, file: usize, number: u64) -> bool {
+        self.files[file].number == number || self.copies.contains(&(number, file))
     }
 
     pub(super) fn is_packed(&self, name: &str) -> bool {
@@ -257,6 +266,28 @@ impl Disk {
             first.is_some_and(|(offset, (text, _))| self.places(*offset, text).iter().any(|place| place.0 != file))
         };
         self.names_of(file).any(|name| self.is_packed(name)) && self.files[file].lives.last().is_some_and(is_shared)
+    }
+
+    /// A packed file and those with this inode number for which it may be taken: they are gone, or packed, and begin as it does.
+    /// Empty if there are none.
+    pub(super) fn taken_for(&self, file: usize, number: u64) -> Vec<usize> {
+        let is_gone = |at: usize| !self.names_of(at).any(|name| !self.is_packed(name));
+        let Some(first) = self.files[file].lives.last().and_then(|life| life.lines.first_key_value()) else {
+            return Vec::new();
+        };
+        let places = self.places(*first.0, &first.1.0);
+        let others = places.iter().map(|place| place.0).filter(|at| *at != file && self.files[*at].number == number);
+        let others: Vec<_> = others.filter(|at| is_gone(*at)).collect();
+        if others.is_empty() || !is_gone(file) { Vec::new() } else { [others, vec![file]].concat() }
+    }
+
+    /// True if it is packed, and all of its lines stand in one other file, where they do in it.
+    pub(super) fn is_all_shared(&self, file: usize) -> bool {
+        let Some(life) = self.files[file].lives.last() else { return false };
+        let of =
+            |(offset, (text, _)): (&u64, &(Vec<u8>, bool))| self.places(*offset, text).into_iter().collect::<Places>();
+        let shared = life.lines.iter().map(of).reduce(|all, more| &all & &more).unwrap_or_default();
+        self.names_of(file).any(|name| self.is_packed(name)) && shared.iter().any(|place| place.0 != file)
     }
 
     /// True if another file begins with the same line, and there is a packed copy of that.

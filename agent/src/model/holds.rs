@@ -55,7 +55,7 @@ impl World {
             let lines = life.lines.iter().map(|(offset, (text, _))| (*offset, text.clone()));
             for (offset, text) in lines.chain(last).filter(|_| can_be_read) {
                 let mut numbers = vec![Some(file.number), file.copy_of.map(|of| self.disk.files[of].number)];
-                if self.disk.is_packed_like_others(at) {
+                if self.audit.is_mixed(at) || self.disk.is_all_shared(at) {
                     let places = self.disk.places(offset, &text).into_iter();
                     numbers.extend(places.map(|place| Some(self.disk.files[place.0].number)));
                 }
@@ -70,7 +70,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.audit.check_doubtful()
     }
 
     /// read = acknowledged + filtered + returned + in flight.

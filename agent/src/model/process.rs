@@ -88,7 +88,7 @@ impl Process {
             rewinds,
             control: told_tx,
             ledger,
-            output,
+            output: output.into(),
             budget,
         };
         let inputs = Arc::new(parted(config.inputs.clone()).0);

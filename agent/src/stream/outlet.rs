@@ -10,14 +10,14 @@ use crate::checkpoint::Saved;
 use crate::commit::Control;
 use crate::identity::Inode;
 use bytes::Bytes;
-use event::{Ack, Anchor, Debt, Entry, Group, Ledger, Permit, Progress, Record, Source};
+use event::{Ack, Anchor, Debt, Entry, Group, Intake, Ledger, Permit, Progress, Record, Source};
 use service::backoff::Backoff;
 use service::clock::{monotonic, wall_ms};
 use service::stop::Stop;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 
 /// Batches that are kept before the first of them is sent.
 const UNSENT_MAX: usize = 4;
@@ -51,7 +51,7 @@ pub(super) struct Outlet {
     source: Arc<Source>,
     batches: Receiver<Batch>,
     is_open: bool,
-    output: Sender<Group>,
+    output: Intake,
     acks: UnboundedSender<Entry>,
     entries: UnboundedReceiver<Entry>,
     ledger: Ledger,
@@ -61,7 +61,7 @@ pub(super) struct Outlet {
     /// So many of `kept` are on their way.
     sent: usize,
     end: u64,
-    /// Nothing is sent before: a pause after something was given back.
+    /// Nothing is sent before: a pause after something was given back, or as long as a rate plan holds it.
     resumes: Option<Instant>,
     backoff: Backoff,
     /// Cursor that is safe and not yet told.
@@ -77,7 +77,7 @@ impl Outlet {
     pub(super) fn new(
         source: Arc<Source>,
         batches: Receiver<Batch>,
-        output: Sender<Group>,
+        output: Intake,
         wires: Wires,
         plate: Arc<Plate>,
         stop: Stop,
@@ -122,7 +122,7 @@ impl Outlet {
                     break;
                 }
             }
-            let (resumes, output) = (self.resumes, self.output.clone());
+            let (resumes, output) = (self.resumes, self.output.groups.clone());
             tokio::select! {
                 biased;
                 Some(entry) = self.entries.recv() => self.take(entry),
@@ -219,6 +219,15 @@ impl Outlet {
     }
 
     fn send(&mut self, room: mpsc::Permit<'_, Group>) {
+        // After a stop nothing is held: what was taken from a sender cannot be read again.
+        if !self.stop.is_stopped()
+            && let Some(until) = self.output.gate.opens(self.source.stream, &self.source.input(), &self.source.path)
+        {
+            self.plate.is_held(true);
+            self.resumes = Some(until);
+            return;
+        }
+        self.plate.is_held(false);
         let kept = &mut self.kept[self.sent];
         let (events, bytes) = (kept.events(), kept.bytes);
         if kept.was_sent {
@@ -236,7 +245,9 @@ impl Outlet {
         kept.was_sent = true;
         self.sent += 1;
         self.seq += 1;
-        room.send(Group { source, epoch, buffer, records, read_at_ms: kept.read_at_ms, reread, ack });
+        let group = Group { source, epoch, buffer, records, read_at_ms: kept.read_at_ms, reread, divert: None, ack };
+        self.output.gate.passes(&group);
+        room.send(group);
     }
 
     fn take(&mut self, entry: Entry) {
@@ -276,9 +287,19 @@ impl Outlet {
 /// Counts a settlement. Returns how far the stream is safe if that moved. Errors: the epoch of what was given back.
 fn count(entry: Entry, wires: &Wires, plate: &Plate, ledger: &mut Ledger) -> Result<Option<Progress>, u32> {
     let metrics = &wires.metrics;
-    let (debt, how, told) = match entry {
-        Entry::Settled(debt) => (debt, "main", None),
-        Entry::Reserved(debt, told) => (debt, "reserved", Some(told)),
+    let (debt, told) = match entry {
+        Entry::Settled(debt) => {
+            metrics.count_settled(&debt, &[]);
+            (debt, None)
+        }
+        Entry::Shared(debt, shares) => {
+            metrics.count_settled(&debt, &shares);
+            (debt, None)
+        }
+        Entry::Reserved(debt, shares, told) => {
+            metrics.count_reserved(&debt, &shares);
+            (debt, Some(told))
+        }
         Entry::Returned(debt) => {
             metrics.left_flight(&debt);
             metrics.returned.inc_by(debt.events.into());
@@ -286,9 +307,6 @@ fn count(entry: Entry, wires: &Wires, plate: &Plate, ledger: &mut Ledger) -> Res
             return Err(debt.epoch);
         }
     };
-    metrics.left_flight(&debt);
-    metrics.acknowledged.with_label_values(&[how]).inc_by(debt.events.into());
-    metrics.bytes_acknowledged.inc_by(debt.bytes);
     plate.acknowledged(debt.events.into());
     let Ok(progress) = ledger.settle(&debt) else { return Ok(None) }; // Of an older epoch: it was sent again since.
     if let Some(told) = told {

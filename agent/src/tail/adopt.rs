@@ -50,8 +50,12 @@ impl Tail {
             if let Some(stream) = self.by_inode.get(&place).copied()
                 && self.files.get(&stream).is_some_and(|file| !file.inode.may_be(&seen.inode))
             {
+                if self.is_still_there(stream) {
+                    continue; // The listing is older than this file: its inode was another's then.
+                }
+                // It was closed and deleted, and a new file has its inode. What becomes of it is decided when the packed files
+                // of this listing are known, of which one may be its copy.
                 self.by_inode.remove(&place);
-                self.vanished(stream).await; // It was closed and deleted, and a new file has its inode.
             }
             match self.by_inode.get(&place).and_then(|stream| self.files.get_mut(stream)) {
                 Some(file) => {
@@ -102,6 +106,12 @@ impl Tail {
             .open_files
             .set(self.files.values().filter(|file| file.is_open()).count().try_into().unwrap_or(i64::MAX));
         self.metrics.memory_in_use.set(i64::try_from(self.budget.in_use()).unwrap_or(i64::MAX));
+    }
+
+    /// True unless the file is gone. While one is open nobody else gets its inode.
+    fn is_still_there(&mut self, stream: StreamId) -> bool {
+        let Some(file) = self.files.get_mut(&stream) else { return false };
+        file.is_open() || find_again(file, self.inputs[file.input].links)
     }
 
     /// Notes on the board how the files look.
@@ -287,7 +297,9 @@ impl Tail {
     /// Closes files that no longer grow, forgets those that have not grown for very long, removes those that are done with.
     async fn look_after_idle(&mut self) {
         let (now, mut forgotten, mut done, mut ended) = (monotonic(), Vec::new(), Vec::new(), Vec::new());
-        for file in self.files.values_mut().filter(|file| !file.is_queued) {
+        // What a rate plan holds keeps its descriptor: the file may be rotated away before it is read.
+        let held = &self.held;
+        for file in self.files.values_mut().filter(|file| !file.is_queued && !held.has(file.stream)) {
             let input = &self.inputs[file.input];
             let idle = now.duration_since(file.changed);
             if file.is_open() && idle >= BUSY {
@@ -365,6 +377,7 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
+        self.held.forget(stream);
         self.deadlines.gone(stream, file.series);
         self.gone.remove(&stream);
         let place = (file.input, file.inode.device, file.inode.number);

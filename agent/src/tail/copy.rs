@@ -58,6 +58,7 @@ impl Tail {
         self.handles.closed(copy);
         self.handles.closed(stream);
         self.board.take_down(copy);
+        self.held.forget(copy);
         self.deadlines.gone(copy, copied.series);
         self.gone.remove(&stream);
         let Some(file) = self.files.get_mut(&stream) else { return };

@@ -43,6 +43,7 @@ impl Tail {
         let Some(file) = self.files.remove(&stream) else { return };
         self.handles.closed(stream);
         self.board.take_down(stream);
+        self.held.forget(stream);
         self.deadlines.gone(stream, file.series);
         self.gone.remove(&stream);
         let place = (file.input, file.inode.device, file.inode.number);
@@ -64,6 +65,7 @@ impl Tail {
         let limit = self.drain_timeout;
         self.stop = Stop::new().1; // From here on the time limit ends it.
         self.ready = super::ready::Ready::default();
+        self.held = super::held::Held::default(); // Who is to be read is queued below; nobody else is waited for.
         let mut ends = HashMap::new();
         for file in self.files.values_mut() {
             file.is_queued = false;
@@ -75,7 +77,7 @@ impl Tail {
             }
         }
         let reading = async {
-            while let Some(stream) = self.ready.next() {
+            while let Some(stream) = self.next_turn().await {
                 let is_read = self.files.get(&stream).is_none_or(|file| Some(&file.offset) >= ends.get(&stream));
                 if !is_read && self.turn_of(stream).await.is_none() {
                     return;

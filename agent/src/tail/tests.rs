@@ -88,7 +88,7 @@ impl Bench {
             rewinds,
             control,
             ledger,
-            output,
+            output: output.into(),
             budget: Budget::new(1 << 30),
         };
         let known = Known { first_start: files.is_empty(), files, is_kept: false };
@@ -227,6 +227,32 @@ async fn a_new_file_with_the_inode_of_a_closed_and_deleted_one_is_read() {
     bench.read(&mut lines, 2).await;
     let is_reused = scan(&bench.inputs).files[0].inode.number == old.number; // As most file systems do, and tmpfs does not.
     assert!(lines.into_values().eq([["old"], ["new"]]), "inode number reused: {is_reused}");
+}
+
+/// A scan may begin before the one before it is worked through: the file that it shows was removed since, and its inode is that
+/// of one that is read already.
+#[tokio::test]
+async fn a_listing_older_than_a_file_does_not_take_its_inode_away() {
+    for close_inactive in [Duration::ZERO, Duration::MAX] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut bench = Bench::start_with(folder, BTreeMap::new(), |input| input.close_inactive = close_inactive);
+        fs::write(bench.path("a.log"), "one\n").expect("written");
+        let mut old = scan(&bench.inputs);
+        for seen in &mut old.files {
+            seen.inode.birth_ns = seen.inode.birth_ns.map(|birth| birth - 1);
+        }
+        let mut lines = BTreeMap::new();
+        bench.list().await;
+        bench.read(&mut lines, 1).await;
+        bench.list().await;
+        bench.list().await; // The first of both closed it, or not, and was taken.
+        bench.listings.send(old).await.expect("the stage runs");
+        bench.list().await; // Adopted a second time, it would be read from its start.
+        let mut log = File::options().append(true).open(bench.path("a.log")).expect("opens");
+        log.write_all(b"two\n").expect("written");
+        bench.read(&mut lines, 2).await;
+        assert!(lines.into_values().eq([["one", "two"]]), "closed after {close_inactive:?}");
+    }
 }
 
 #[tokio::test]

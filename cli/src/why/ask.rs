@@ -50,7 +50,8 @@ pub(super) fn open_files(address: &str, input: &str) -> io::Result<(usize, usize
     Ok((open().filter(|file| file.input == input).count(), open().count()))
 }
 
-fn json<T: DeserializeOwned>(address: &str, target: &str) -> io::Result<T> {
+/// A page of the agent at `address`. Errors: none answers there, or it has no such page.
+pub(crate) fn json<T: DeserializeOwned>(address: &str, target: &str) -> io::Result<T> {
     serde_json::from_slice(&get(address, target)?).map_err(io::Error::other)
 }
 

@@ -122,6 +122,7 @@ fn of_followed(case: &Case<'_>, file: &Shown, problems: &BTreeMap<String, String
                 let kafka = problems.get("kafka").map_or("its output does not acknowledge", String::as_str);
                 reasons.push(Reason::waits("memory", format!("reading waits for memory: {how}; {kafka}")));
             }
+            None if waits_for.starts_with("rate plan: ") => reasons.push(Reason::waits("rate_plan", waits_for.clone())),
             None => reasons.push(Reason::stops("problem", waits_for.clone())),
         }
     }

@@ -237,7 +237,8 @@ async fn an_agent_is_asked_by_path_and_by_inode() {
 async fn an_agent_with_another_state_folder_is_another() {
     let about =
         About { name: "x".into(), version: String::new(), process: 7, state_dir: "/other".into(), started_ms: 1 };
-    let address = serve(pages(Board::default(), &about), &Health::new());
+    let limits = shipper::Limits::new(Vec::new(), 0, shipper::ShipperMetrics::new(&Registry::default()));
+    let address = serve(pages(Board::default(), limits, &about), &Health::new());
     let folder = folder("  - {id: a, type: file, paths: ['DIR/*']}\n", &address);
     fs::write(folder.path().join("a.log"), "x\n").expect("written");
     let report = asked(folder.path(), "a.log");
@@ -261,7 +262,7 @@ async fn a_running_agent_says_how_far_it_is() {
     let (at, log) = (folder.path(), folder.path().join("a.log"));
     fs::write(&log, "one\ntwo\nthr").expect("written");
     let file: AgentFile = service::load::read_config(&at.join("agent.yaml")).expect("valid");
-    let (config, _) = file.compile(&at.join("agent.yaml")).expect("valid");
+    let (config, _, _) = file.compile(&at.join("agent.yaml")).expect("valid");
     about.set(About::new(&config)).expect("is set once");
     let (output, mut groups) = tokio::sync::mpsc::channel(1);
     let (trigger, stop) = Stop::new();

@@ -15,6 +15,8 @@ use std::{
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     state: Arc<State>,
+    /// All it is told is of this part.
+    part: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -29,11 +31,16 @@ impl Health {
         Self::default()
     }
 
+    /// The same health, for one who knows its parts under another name: all it is told is said of `part`.
+    pub fn of_part(&self, part: &'static str) -> Self {
+        Self { state: self.state.clone(), part: Some(part) }
+    }
+
     /// Says what is wrong with `part` (`"checkpoint"`, `"kafka"`), or with `None` that it is well again. Cheap enough to repeat.
     ///
     /// Returns true if `part` changed between well and not well: the moment to log.
     pub fn set(&self, part: &'static str, problem: Option<String>) -> bool {
-        let mut problems = self.lock();
+        let (mut problems, part) = (self.lock(), self.part.unwrap_or(part));
         match problem {
             Some(problem) => problems.insert(part, problem).is_none(),
             None => problems.remove(part).is_some(),

@@ -46,6 +46,11 @@ impl Budget {
         Some(Permit { _share: Some(share) })
     }
 
+    /// Bytes in all.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
     /// Bytes taken now.
     pub fn in_use(&self) -> usize {
         self.total - self.free.available_permits()

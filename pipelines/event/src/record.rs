@@ -94,9 +94,14 @@ impl Source {
         *self.input.write().unwrap_or_else(PoisonError::into_inner) = input;
     }
 
+    /// The epoch of groups that are never read again: always current, and nothing breaks it off.
+    pub const FOR_GOOD: u32 = u32::MAX;
+
     /// Ends `epoch`: groups of it that are not yet sent are to be given back, so that a resend keeps the file's order.
     pub fn break_off(&self, epoch: u32) {
-        self.epoch.fetch_max(epoch + 1, Ordering::AcqRel);
+        if epoch != Self::FOR_GOOD {
+            self.epoch.fetch_max(epoch + 1, Ordering::AcqRel);
+        }
     }
 
     /// True unless `epoch` has been broken off.
@@ -131,6 +136,17 @@ pub struct Extra {
     pub without_message: bool,
 }
 
+/// Why a group goes to another topic than its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divert {
+    /// Where it would have gone.
+    pub from: String,
+    /// The rate plan that says so.
+    pub plan: String,
+    /// What of the plan was used up: `bytes`, `events`.
+    pub reason: &'static str,
+}
+
 /// What travels between stages: many records of one source, one debt.
 #[derive(Debug)]
 pub struct Group {
@@ -146,6 +162,8 @@ pub struct Group {
     pub read_at_ms: i64,
     /// True if they may have been shipped before: read again after a start or a rewind.
     pub reread: bool,
+    /// Set if a rate plan diverts it.
+    pub divert: Option<Arc<Divert>>,
     /// Settled when all records are safe.
     pub ack: Ack,
 }

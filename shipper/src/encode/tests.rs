@@ -17,7 +17,7 @@ pub(super) fn group(lines: &[&[u8]], input: Input) -> Lines {
     let source = Source::new(StreamId(1), Arc::new(input), "/var/log/a\"b.log".into(), Incarnation(7), 0);
     let is_utf8 = std::str::from_utf8(&buffer).is_ok();
     let (source, buffer, read_at_ms) = (Arc::new(source), Bytes::from(buffer), 1_700_000_000_123);
-    Lines { source, buffer, records, read_at_ms, reread: false, is_utf8 }
+    Lines { source, buffer, records, read_at_ms, reread: false, divert: None, is_utf8 }
 }
 
 fn encode(group: &Lines, max: usize) -> (Vec<serde_json::Value>, Counts) {

@@ -16,14 +16,20 @@ fn transactions(bench: &Bench, result: &str) -> u64 {
     bench.metrics.transactions.with_label_values(&[result]).get()
 }
 
+async fn wait_until(mut is_met: impl FnMut() -> bool) {
+    let deadline = monotonic() + Duration::from_secs(30);
+    while !is_met() {
+        assert!(monotonic() < deadline, "within the limit");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_settled_before_the_commit_and_the_offsets_go_with_it() {
     let mut bench = start("commit_interval: 30s");
     assert!(bench.committed().await.is_empty(), "nothing was ever committed here");
     bench.send(0, &[("one", ""), ("two", "")]).await;
-    while bench.values("logs").len() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until(|| bench.values("logs").len() == 2).await;
     assert!(bench.entries.try_recv().is_err(), "it is delivered, and not committed");
     let (values, source) = (bench.values("offsets"), bench.source.clone());
     assert!(values.len() == 1 && values[0].contains("session"), "{values:?}");
@@ -55,9 +61,7 @@ async fn one_failure_gives_everything_in_the_transaction_back() {
     bench.committed().await;
     bench.answer(&[OK, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     bench.send(0, &[("first", "")]).await;
-    while bench.values("logs").is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until(|| !bench.values("logs").is_empty()).await;
     bench.send(0, &[("second", "")]).await;
     for _ in 0..2 {
         assert!(matches!(bench.entry().await, Entry::Returned(_)), "neither is committed");
@@ -78,6 +82,28 @@ async fn a_refused_record_becomes_a_dead_letter_in_a_later_transaction() {
     assert_eq!(bench.values("dead"), ["bad"]);
     assert!(bench.values("logs").contains(&"second".to_owned()));
     assert_eq!(bench.end().await, Drained::All);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_offset_passes_a_part_that_is_owed_elsewhere() {
+    let mut bench = start("commit_interval: 50ms");
+    bench.committed().await;
+    let other = bench.send_part(0, &[("one", "")]).await;
+    wait_until(|| transactions(&bench, "aborted") == 1).await;
+    assert!(bench.entries.try_recv().is_err(), "the other part is still owed");
+    assert!(!bench.source.is_current(0), "what follows must not overtake it");
+    other.settle();
+    assert!(matches!(bench.entry().await, Entry::Returned(_)), "all of it is read again");
+    let other = bench.send_part(1, &[("one", "")]).await;
+    other.settle();
+    assert!(matches!(bench.entry().await, Entry::Shared(..)), "now it is safe");
+    assert_eq!((transactions(&bench, "aborted"), transactions(&bench, "committed")), (1, 1));
+    let (drained, mock) = bench.end_and_keep().await;
+    assert_eq!(drained, Drained::All);
+    let mut next = Bench::on(mock, "codec: raw, delivery: exactly_once, offsets_topic: offsets");
+    let offsets: Vec<_> = next.committed().await.iter().map(|one| one.progress.offset).collect();
+    assert_eq!(offsets, [4], "of the whole debt");
+    assert_eq!(next.end().await, Drained::All);
 }
 
 #[tokio::test(flavor = "multi_thread")]

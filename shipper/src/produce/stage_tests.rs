@@ -3,7 +3,8 @@
 use super::*;
 use crate::config::KafkaConfig;
 use bytes::Bytes;
-use event::{Ack, Anchor, Committed, Debt, Entry, Extra, Incarnation, Input, Keeper, Permit, Record, Source, StreamId};
+use event::{Ack, Anchor, Committed, Debt, Entry, Extra, Incarnation, Input, Keeper, Permit, Record, Route, Share};
+use event::{Source, StreamId};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::mocking::MockCluster;
@@ -54,7 +55,8 @@ impl Bench {
     /// The same with a broker that has run before.
     #[expect(clippy::disallowed_methods, reason = "settlements, as in the agent")]
     pub(super) fn on(mock: MockCluster<'static, DefaultProducerContext>, kafka: &str) -> Self {
-        let linger = if kafka.contains("linger") { "" } else { "linger: 0s, " };
+        // Long enough that what is sent together is in one request.
+        let linger = if kafka.contains("linger") { "" } else { "linger: 20ms, " };
         let yaml = format!("{{brokers: ['{}'], {linger}{kafka}}}", mock.bootstrap_servers());
         let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let config = ShipperConfig::new("web-01", kafka, WAIT).expect("valid");
@@ -89,6 +91,21 @@ impl Bench {
 
     /// Sends lines under one debt; a parser found `user` in each.
     pub(super) async fn send(&self, epoch: u32, lines: &[(&str, &str)]) {
+        self.output.send(self.group(epoch, lines)).await.expect("it runs");
+    }
+
+    /// The same of a debt of which another part, which is returned, is owed elsewhere.
+    pub(super) async fn send_part(&self, epoch: u32, lines: &[(&str, &str)]) -> Ack {
+        let mut group = self.group(epoch, lines);
+        let share = |route, events| Share { route, events, bytes: 1 };
+        let mut parts = group.ack.divided(vec![share(Route::Main, 1), share(Route::Dropped("a".into()), 0)]);
+        let other = parts.pop().expect("two parts");
+        group.ack = parts.pop().expect("two parts");
+        self.output.send(group).await.expect("it runs");
+        other
+    }
+
+    fn group(&self, epoch: u32, lines: &[(&str, &str)]) -> Group {
         let (mut buffer, mut records) = (String::new(), Vec::new());
         for (line, user) in lines {
             let start = buffer.len() as u32;
@@ -104,8 +121,8 @@ impl Bench {
         let (end, events) = (buffer.len() as u64, lines.len() as u32);
         let debt = Debt { stream, epoch, seq: 0, start: 0, end, anchor, events, bytes: end, held };
         let (source, ack) = (self.source.clone(), Ack::new(debt, self.ledger.clone()));
-        let (buffer, read_at_ms, reread) = (Bytes::from(buffer), 1_700_000_000_000, false);
-        self.output.send(Group { source, epoch, buffer, records, read_at_ms, reread, ack }).await.expect("it runs");
+        let (buffer, read_at_ms) = (Bytes::from(buffer), 1_700_000_000_000);
+        Group { source, epoch, buffer, records, read_at_ms, reread: false, divert: None, ack }
     }
 
     pub(super) async fn entry(&mut self) -> Entry {

@@ -51,6 +51,7 @@ impl Bench {
             records: vec![record(0), record(4)],
             read_at_ms: 1_700_000_000_000,
             reread: false,
+            divert: None,
             ack: Ack::new(debt, ledger),
         };
         self.sender.send(&mut self.producer, group);

@@ -130,11 +130,9 @@ fn arrival(recipe: &Recipe, stored: &Stored) -> Result<Arrival> {
         envelope.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer} in {envelope}"))
     };
     let message = text("/message")?;
-    let read = recipe.read(&message);
-    let is_whole = matches!(read, Read::Whole(_));
     Ok(Arrival {
-        text: if is_whole { String::new() } else { message.chars().take(200).collect() },
-        read,
+        read: recipe.read(&message),
+        text: message,
         id: text("/@metadata/_id")?,
         path: text("/log/file/path")?,
         at: number("/log/offset")?,

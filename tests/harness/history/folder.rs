@@ -1,6 +1,6 @@
 //! One history's folder: real files, and beside them what was written to each.
 
-use super::judge::{Content, Line, Truth};
+use super::judge::{Content, Line, Torn, Truth};
 use crate::lines::Recipe;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,7 +107,7 @@ impl Folder {
     fn begin(&mut self, name: &str) -> String {
         let content = format!("{}-{}", self.name, self.truth.len());
         let paths = BTreeSet::from([self.root.join(name).to_string_lossy().into_owned()]);
-        self.truth.insert(content.clone(), Content { lines: Vec::new(), places: 1, paths });
+        self.truth.insert(content.clone(), Content { lines: Vec::new(), places: 1, paths, torn: Vec::new() });
         content
     }
 
@@ -143,6 +143,7 @@ impl Folder {
         .with_context(|| format!("writing to {}", held.content))?;
         held.size = begin + bytes.len() as u64;
         content.lines.extend(finished);
+        self.note_torn(node);
         Ok(())
     }
 
@@ -177,8 +178,22 @@ impl Folder {
     /// Removes a name.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         fs::remove_file(self.root.join(name)).with_context(|| format!("removing {name}"))?;
-        self.names.remove(name);
+        if let Some(node) = self.names.remove(name) {
+            self.note_torn(node);
+        }
         Ok(())
+    }
+
+    /// The last line of a file that has no name any more may be taken for finished.
+    fn note_torn(&mut self, node: Node) {
+        let Held { content: file, rest, rest_start, .. } = &self.nodes[node];
+        if rest.is_empty() || self.names.values().any(|of| *of == node) {
+            return;
+        }
+        if let Some(content) = self.truth.get_mut(file) {
+            let text = self.recipe.line(file, content.lines.len() as u64);
+            content.torn.push(Torn { offset: *rest_start, text });
+        }
     }
 
     /// Copies a file to a new name, as logrotate does before it truncates. What it holds must be truncated next.
@@ -274,6 +289,25 @@ mod tests {
         assert_eq!((folder.content(node), folder.truth["h-1"].lines[0].offset), (("h-1", 2), end));
         check(&folder, "logs/a.log");
         assert_eq!(folder.truth["h-0"].places, 2);
+    }
+
+    #[test]
+    fn an_unfinished_line_may_be_torn_when_its_file_has_no_name() {
+        let at = tempfile::tempdir().expect("a folder");
+        let mut folder = folder(at.path());
+        let (file, node) = folder.open("logs/a.log").expect("opens");
+        folder.write(&file, node, 2, Some(10), None).expect("written");
+        folder.link("logs/a.log", "out/a.log").expect("linked");
+        folder.remove("logs/a.log").expect("removed");
+        assert_eq!(folder.truth["h-0"].torn, []);
+        folder.remove("out/a.log").expect("removed");
+        let torn =
+            |seq| Torn { offset: folder.recipe.line("h-0", 0).len() as u64 + 1, text: folder.recipe.line("h-0", seq) };
+        assert_eq!(folder.truth["h-0"].torn, [torn(1)]);
+        folder.write(&file, node, 0, None, None).expect("written");
+        assert_eq!((folder.content(node), folder.truth["h-0"].torn.len()), (("h-0", 2), 1));
+        folder.write(&file, node, 1, Some(3), None).expect("written");
+        assert_eq!(folder.truth["h-0"].torn.len(), 2);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::fmt;
 /// Characters of an id that tell the incarnation: 60 of its 64 bits.
 const INCARNATION_CHARS: usize = 10;
 
+/// Characters of a line that a finding shows.
+const SHOWN_MAX: usize = 200;
+
 /// What one inode held from its creation or a truncation to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
@@ -18,6 +21,26 @@ pub struct Content {
     pub places: usize,
     /// Paths that it had.
     pub paths: BTreeSet<String>,
+    /// Lines that were unfinished when nobody could find the file any more: they may come in pieces.
+    pub torn: Vec<Torn>,
+}
+
+/// A line of a file without a name that was not finished at some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// Where it starts in its file.
+    pub offset: u64,
+    /// All of it, as if it were finished.
+    pub text: String,
+}
+
+impl Torn {
+    /// True if `text` is what the line has from `at` on, up to anywhere. Half a character is read as a replacement.
+    fn has(&self, at: u64, text: &str) -> bool {
+        let from = at.checked_sub(self.offset).and_then(|from| usize::try_from(from).ok());
+        let rest = from.and_then(|from| self.text.as_bytes().get(from..)).filter(|rest| !rest.is_empty());
+        rest.is_some_and(|rest| String::from_utf8_lossy(rest).starts_with(text.trim_end_matches('\u{fffd}')))
+    }
 }
 
 /// A complete line.
@@ -37,7 +60,7 @@ pub type Truth = BTreeMap<String, Content>;
 pub struct Arrival {
     /// What its line is.
     pub read: Read,
-    /// Its line, if that is not whole.
+    /// Its line.
     pub text: String,
     /// The document's id.
     pub id: String,
@@ -90,13 +113,17 @@ impl fmt::Display for Finding {
 /// Compares. Shape: `arrivals` in the order of the offsets within each partition. An empty list is good.
 pub fn judge(truth: &Truth, arrivals: &[Arrival], lives: &[Life]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut sound = Vec::new();
+    let (mut sound, mut pieces) = (Vec::new(), Vec::new());
     for arrival in arrivals {
         match genuine(truth, arrival) {
             Ok(name) => sound.push((name, arrival)),
-            Err((file, what)) => findings.push(Finding { file, what }),
+            Err(finding) => match torn(truth, arrival) {
+                Some(file) => pieces.push((file, arrival)),
+                None => findings.push(finding),
+            },
         }
     }
+    check_pieces(&pieces, &mut findings);
     let mut copies: BTreeMap<&Name, Vec<&Arrival>> = BTreeMap::new();
     sound.iter().for_each(|(name, arrival)| copies.entry(name).or_default().push(arrival));
     let mut find = |name: &Name, what: String| {
@@ -119,17 +146,17 @@ pub fn judge(truth: &Truth, arrivals: &[Arrival], lives: &[Life]) -> Vec<Finding
 }
 
 /// The line's name, if it was written where the record says. Else its file and what is wrong.
-fn genuine<'a>(truth: &Truth, arrival: &'a Arrival) -> Result<&'a Name, (String, String)> {
+fn genuine<'a>(truth: &Truth, arrival: &'a Arrival) -> Result<&'a Name, Finding> {
     let (partition, offset) = arrival.place;
     let found = format!("life {}, {partition}:{offset}, {} at {}", arrival.life, arrival.path, arrival.at);
+    let shown = || arrival.text.chars().take(SHOWN_MAX).collect::<String>();
+    let finding = |file: &str, what: String| Err(Finding { file: file.to_owned(), what });
     let name = match &arrival.read {
         Read::Whole(name) => name,
-        Read::Damaged(name) => {
-            return Err((name.file.clone(), format!("{name} is damaged ({found}): {:?}", arrival.text)));
-        }
-        Read::Foreign => return Err((String::new(), format!("a foreign line ({found}): {:?}", arrival.text))),
+        Read::Damaged(name) => return finding(&name.file, format!("{name} is damaged ({found}): {:?}", shown())),
+        Read::Foreign => return finding("", format!("a foreign line ({found}): {:?}", shown())),
     };
-    let wrong = |what: &str| Err((name.file.clone(), format!("{name} {what} ({found})")));
+    let wrong = |what: &str| finding(&name.file, format!("{name} {what} ({found})"));
     let content = truth.get(&name.file);
     let seq = usize::try_from(name.seq).ok();
     match content.and_then(|content| Some((content, content.lines.get(seq?)?))) {
@@ -137,6 +164,26 @@ fn genuine<'a>(truth: &Truth, arrival: &'a Arrival) -> Result<&'a Name, (String,
         Some((_, line)) if line.offset != arrival.at => wrong(&format!("stands at {}", line.offset)),
         Some((content, _)) if !content.paths.contains(&arrival.path) => wrong("never had that path"),
         Some(_) => Ok(name),
+    }
+}
+
+/// The content of which it is a piece of an unfinished line.
+fn torn<'a>(truth: &'a Truth, arrival: &Arrival) -> Option<&'a str> {
+    let is_of = |content: &Content| {
+        content.paths.contains(&arrival.path) && content.torn.iter().any(|torn| torn.has(arrival.at, &arrival.text))
+    };
+    truth.iter().find(|(_, content)| is_of(content)).map(|(file, _)| file.as_str())
+}
+
+/// What an unfinished line was cut to, it is cut to in every life.
+fn check_pieces(pieces: &[(&str, &Arrival)], findings: &mut Vec<Finding>) {
+    let mut of: BTreeMap<(&str, &str, u64), &str> = BTreeMap::new();
+    for (file, arrival) in pieces {
+        let before = of.entry((file, arrival.incarnation(), arrival.at)).or_insert(&arrival.text);
+        if *before != arrival.text {
+            let what = format!("the unfinished line at {} came as {before:?} and as {:?}", arrival.at, arrival.text);
+            findings.push(Finding { file: (*file).to_owned(), what });
+        }
     }
 }
 
@@ -173,13 +220,19 @@ fn explained(first: &Arrival, second: &Arrival, lives: &[Life]) -> Result<(), St
         let is_same_record = (first.sum, first.sent_ms) == (second.sum, second.sent_ms);
         return match ended.outage_until_ms {
             Some(until) if is_same_record && second.sent_ms <= until => Ok(()),
-            _ => Err(format!("both of life {life}")),
+            _ => Err(format!("both of life {life}: {} and {}", told(first), told(second))),
         };
     }
     if ended.is_orderly {
         return Err(format!("of lives {life} and {}, the first of which ended in order", second.life));
     }
     if second.is_reread { Ok(()) } else { Err(format!("in life {} without the flag of a second reading", second.life)) }
+}
+
+/// What two copies may differ in.
+fn told(arrival: &Arrival) -> String {
+    let reread = if arrival.is_reread { ", read again" } else { "" };
+    format!("{} at {} ms{reread}, {:08x}", arrival.path, arrival.sent_ms, arrival.sum)
 }
 
 /// One content has one incarnation in each inode, and one incarnation is of one content.

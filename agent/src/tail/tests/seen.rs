@@ -152,3 +152,36 @@ async fn a_renamed_file_that_is_written_anew_to_its_old_size_is_read_from_its_st
     bench.read(&mut lines, 2).await;
     assert!(lines.into_values().eq([["one"], ["two"]]));
 }
+
+/// A file is packed and removed between the beginning of a listing and its end, and before the next one another has its inode.
+#[tokio::test]
+async fn a_copy_is_known_if_the_same_listing_shows_a_new_file_with_the_inode_of_its_original() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = Bench::start_with(folder, BTreeMap::new(), |input| input.close_inactive = Duration::ZERO);
+    let mut lines = BTreeMap::new();
+    fs::write(bench.path("a.log"), "one\ntwo\n").expect("written");
+    bench.list().await;
+    bench.read(&mut lines, 2).await;
+    bench.list().await;
+    bench.list().await; // The first of both closed it, and was taken.
+    let mut old = scan(&bench.inputs).files[0].inode;
+    fs::rename(bench.path("a.log"), bench.path("a.log.1")).expect("renamed");
+    let before = [scan(&bench.inputs), scan(&bench.inputs)];
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"one\ntwo\n").expect("written");
+    fs::write(bench.path("a.log.1.gz.log"), packed.finish().expect("finished")).expect("written");
+    fs::remove_file(bench.path("a.log.1")).expect("removed");
+    append(&bench.path("b.log"), b"new\n");
+    for listing in before {
+        bench.listings.send(listing).await.expect("the stage runs"); // The first of both was taken when the second is sent.
+    }
+    old.birth_ns = Some(1);
+    let reused = changed(&bench, |listing| {
+        listing.files.iter_mut().filter(|seen| seen.path.ends_with("b.log")).for_each(|seen| seen.inode = old);
+    });
+    bench.listings.send(reused).await.expect("the stage runs");
+    bench.read(&mut lines, 3).await;
+    append(&bench.path("b.log"), b"last\n");
+    bench.read(&mut lines, 4).await;
+    assert_eq!(lines.into_values().collect::<Vec<_>>(), [["one", "two"], ["new", "last"]]);
+}

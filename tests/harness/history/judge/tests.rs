@@ -2,7 +2,12 @@ use super::*;
 
 fn content(lines: u64, places: usize) -> Content {
     let line = |seq| Line { offset: seq * 10, is_owed: true };
-    Content { lines: (0..lines).map(line).collect(), places, paths: BTreeSet::from(["/a.log".to_owned()]) }
+    Content {
+        lines: (0..lines).map(line).collect(),
+        places,
+        paths: BTreeSet::from(["/a.log".to_owned()]),
+        torn: vec![],
+    }
 }
 
 /// Three lines of `a`.
@@ -73,6 +78,25 @@ fn what_was_not_written_there_is_found() {
     let mut beyond = all();
     beyond.push(arrival("a", 3, 0, 3));
     check(&truth(), &beyond, &["a#3 was never written"]);
+}
+
+#[test]
+fn an_unfinished_line_may_come_in_pieces_the_same_in_each_life() {
+    let mut truth = truth();
+    truth.get_mut("a").expect("there").torn = vec![Torn { offset: 30, text: "aé|b".to_owned() }];
+    let piece = |at, text: &str, life, place| Arrival {
+        read: Read::Foreign,
+        text: text.to_owned(),
+        at,
+        ..arrival("a", 3, life, place)
+    };
+    let with = |more: &[Arrival]| [&all(), more].concat();
+    check(&truth, &with(&[piece(30, "a\u{fffd}", 0, 3), piece(32, "\u{fffd}|b", 0, 4)]), &[]);
+    check(&truth, &with(&[piece(30, "a|", 0, 3)]), &["a foreign line"]);
+    check(&truth, &with(&[piece(31, "aé", 0, 3)]), &["a foreign line"]);
+    check(&truth, &with(&[piece(35, "", 0, 3)]), &["a foreign line"]);
+    check(&truth, &with(&[Arrival { path: "/b.log".to_owned(), ..piece(30, "a", 0, 3) }]), &["a foreign line"]);
+    check(&truth, &with(&[piece(30, "a", 0, 3), piece(30, "aé", 1, 4)]), &["came as \"a\" and as"]);
 }
 
 #[test]
