@@ -179,12 +179,17 @@ impl Transact {
         found.session_before.as_ref().is_none_or(|before| self.sessions.contains(before))
     }
 
-    /// What the topic has of this agent: up to the session `until`, or up to the end of what is committed.
+    /// What the topic has of this agent: up to the session `until`, or up to what is its end now. That is not waited for to be the
+    /// end still: with others that write there it never is.
     fn read(&self, config: &ShipperConfig, until: Option<&str>, patience: Patience<'_>) -> anyhow::Result<Found> {
         let consumer: BaseConsumer = config.reader()?.create()?;
         config.log_in(consumer.client())?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(&self.topic, self.partition, Offset::Beginning)?;
+        let end = match until {
+            None => consumer.fetch_watermarks(&self.topic, self.partition, ANSWER_WAIT)?.1,
+            Some(_) => i64::MAX,
+        };
         consumer.assign(&from)?;
         let (mut found, mut heard) = (Found::default(), monotonic());
         while patience() {
@@ -192,7 +197,11 @@ impl Transact {
                 Some(Ok(record)) => {
                     heard = monotonic();
                     found.take(&self.agent, record.key().unwrap_or_default(), record.payload())?;
-                    if until.is_some() && found.session.as_deref() == until {
+                    let is_read = match until {
+                        Some(session) => found.session.as_deref() == Some(session),
+                        None => record.offset() + 1 >= end,
+                    };
+                    if is_read {
                         return Ok(found);
                     }
                 }

@@ -163,7 +163,13 @@ impl Cluster {
                 // The end of a partition comes after all that stood there when it was fetched.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
                 Some(Err(error)) => bail!("reading {topic}: {error}"),
-                Some(Ok(message)) => records.push(Stored::of(&message)),
+                Some(Ok(message)) => {
+                    // While others write the end may never be seen: what stood there at the start is enough.
+                    if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
+                        ended.insert(message.partition());
+                    }
+                    records.push(Stored::of(&message));
+                }
             }
         }
         Ok(records)
