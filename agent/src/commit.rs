@@ -8,7 +8,7 @@
 use crate::board::Card;
 use crate::checkpoint::{Key, PackedAt, Saved, Store, Synced, Unsynced};
 use crate::metrics::AgentMetrics;
-use event::{Debt, Entry, Ledger, Progress, Source, StreamId};
+use event::{Debt, Entry, Incarnation, Ledger, Progress, Source, StreamId};
 use service::health::Health;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -72,6 +72,15 @@ pub(crate) enum Control {
     Forget(Key),
 }
 
+/// The channels of the stage.
+pub(crate) struct Wires {
+    pub(crate) control: Receiver<Control>,
+    pub(crate) entries: UnboundedReceiver<Entry>,
+    pub(crate) rewinds: UnboundedSender<Rewind>,
+    /// Told of entries that are forgotten, if the output keeps some, too.
+    pub(crate) forgotten: Option<UnboundedSender<(String, Incarnation)>>,
+}
+
 /// A span was given back: read on from `progress` in `epoch`.
 #[derive(Debug)]
 pub(crate) struct Rewind {
@@ -129,20 +138,14 @@ struct Commit {
     /// The time of all writes is used up until then.
     used_until: Instant,
     rewinds: UnboundedSender<Rewind>,
+    forgotten: Option<UnboundedSender<(String, Incarnation)>>,
     metrics: AgentMetrics,
     health: Health,
 }
 
 /// Runs until every `Ack` is gone, then flushes a last time.
-pub(crate) async fn run(
-    store: Store,
-    mut control: Receiver<Control>,
-    mut entries: UnboundedReceiver<Entry>,
-    rewinds: UnboundedSender<Rewind>,
-    sync: SyncFn,
-    metrics: AgentMetrics,
-    health: Health,
-) {
+pub(crate) async fn run(store: Store, wires: Wires, sync: SyncFn, metrics: AgentMetrics, health: Health) {
+    let Wires { mut control, mut entries, rewinds, forgotten } = wires;
     let (ledger, files, dirty, truncated) = (Ledger::default(), HashMap::new(), HashSet::new(), HashSet::new());
     let (forgets, rested, waiting) = (Vec::new(), Vec::new(), Vec::new());
     let (is_urgent, syncs_again, syncing, used_until) = (false, false, None, Instant::now());
@@ -161,6 +164,7 @@ pub(crate) async fn run(
         rested,
         used_until,
         rewinds,
+        forgotten,
         metrics,
         health,
     };
@@ -334,8 +338,15 @@ impl Commit {
     /// An entry that is of no use any more: now, or when its file is settled.
     fn forget_entry(&mut self, key: Key) {
         if !self.truncated.remove(&key) {
-            self.forgets.push(key);
+            self.forgets_key(key);
         }
+    }
+
+    fn forgets_key(&mut self, key: Key) {
+        if let Some(forgotten) = &self.forgotten {
+            forgotten.send((key.0.to_string(), key.1)).ok(); // Or the output has ended.
+        }
+        self.forgets.push(key);
     }
 
     /// Forgets a file that is gone as soon as all of it is settled.
@@ -353,7 +364,7 @@ impl Commit {
         if self.truncated.remove(&saved.key()) {
             self.rested.push(saved);
         } else {
-            self.forgets.push(saved.key());
+            self.forgets_key(saved.key());
         }
     }
 

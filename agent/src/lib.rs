@@ -22,6 +22,7 @@ mod unpack;
 
 mod checkpoint;
 mod commit;
+mod committed;
 mod state;
 mod why;
 
@@ -54,7 +55,7 @@ pub use why::{Effect, Explained, Known, Reason, User, covers, explain, holder, m
 pub use stream::{Ended, Format, Framing, Left};
 
 use anyhow::{Context as _, bail};
-use event::{Budget, Intake};
+use event::{Budget, Intake, Keeper};
 use service::health::Health;
 use service::stop::Stop;
 use std::sync::{Arc, Mutex};
@@ -75,6 +76,7 @@ pub struct Agent {
 /// Opens the checkpoint and starts to follow the inputs; groups go to `output`, each once a life of the agent. What its gate holds
 /// is not read.
 ///
+/// With a `keeper` no file is read before it has told what is committed, which counts more than the checkpoint.
 /// Reading ends when `stop` says so, when `output` is closed, or when standard input has ended and there is no other input. The
 /// checkpoint is flushed a last time when every `Ack` is settled or dropped: see [`Agent::join`]. What is known of each file
 /// and of each other input is noted on `board`.
@@ -83,6 +85,7 @@ pub struct Agent {
 pub fn start(
     config: AgentConfig,
     output: impl Into<Intake>,
+    keeper: Option<Keeper>,
     metrics: AgentMetrics,
     board: Board,
     health: Health,
@@ -101,7 +104,9 @@ pub fn start(
     let first_files = Arc::new(files);
     let (files, reloads) = watch::channel(first_files.clone());
     let (streams, stream_reloads) = watch::channel(Arc::new(streams));
-    let mut known = tail::Known { files: loaded.files, first_start: loaded.first_start };
+    let (committed, forgotten) = keeper.map(|keeper| (keeper.committed, keeper.forgotten)).unzip();
+    let is_kept = committed.is_some();
+    let mut known = tail::Known { files: loaded.files, first_start: loaded.first_start, is_kept };
     let cursors = take_cursors(&mut known.files);
     let touched = discover::Touched::default();
     let (listings_tx, listings) = mpsc::channel(1);
@@ -129,7 +134,8 @@ pub fn start(
     let commit = {
         let metrics = metrics.clone();
         spawn("commit", async move {
-            commit::run(store, control_rx, entries, rewinds_tx, commit::beside, metrics, health).await
+            let wires = commit::Wires { control: control_rx, entries, rewinds: rewinds_tx, forgotten };
+            commit::run(store, wires, commit::beside, metrics, health).await
         })?
     };
     let stream = {
@@ -147,6 +153,16 @@ pub fn start(
         })?
     };
     let tail = spawn("tail", async move {
+        if let Some(committed) = committed {
+            let told = tokio::select! {
+                () = inner_stop.stopped() => return,
+                told = committed => told,
+            };
+            let Ok(told) = told else { return }; // The output has ended.
+            known.first_start &= told.is_empty();
+            let corrected = committed::put_right(&mut known.files, told);
+            tracing::info!(?corrected, "the checkpoint was put right");
+        }
         let discover = tokio::task::spawn(discover::run(reloads, touched, listings_tx, inner_stop.clone()));
         tail::run(config, first_files, known, wires, metrics, board, inner_stop).await;
         discover.abort();

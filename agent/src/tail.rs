@@ -69,6 +69,8 @@ pub(crate) struct Wires {
 pub(crate) struct Known {
     pub(crate) files: BTreeMap<Key, Saved>,
     pub(crate) first_start: bool,
+    /// The output keeps offsets, and what finds a file again.
+    pub(crate) is_kept: bool,
 }
 
 /// Ends when stopped, or when a later stage has ended.
@@ -92,6 +94,7 @@ pub(crate) async fn run(
         agents: config.agents,
         inputs,
         first_start: known.first_start,
+        is_kept: known.is_kept,
         is_first_listing: true,
         claims_left: CLAIMS,
         missed: Vec::new(),
@@ -170,6 +173,7 @@ struct Tail {
     first_start: bool,
     /// See [`AgentConfig::agents`].
     agents: usize,
+    is_kept: bool,
     is_first_listing: bool,
     /// Listings after which renamed files are still looked for.
     claims_left: u32,
@@ -425,6 +429,9 @@ impl Tail {
         let source = Arc::new(Source::new(file.stream, input, path, saved.incarnation, file.epoch));
         if file.is_known {
             source.set_fields(self.inputs[file.input].fields_of(&file.path));
+        }
+        if self.is_kept {
+            source.set_entry(crate::committed::entry(&saved));
         }
         file.source = Some(source.clone());
         file.card.has_incarnation(saved.incarnation);

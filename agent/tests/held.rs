@@ -54,7 +54,7 @@ fn start(folder: &std::path::Path, yaml: &str, gate: &Arc<Held>) -> Running {
     let (board, health) = (agent::Board::default(), service::health::Health::new());
     let intake = Intake { groups, gate: gate.clone() };
     let agent =
-        agent::start(config(folder, yaml), intake, metrics.clone(), board.clone(), health, stop).expect("starts");
+        agent::start(config(folder, yaml), intake, None, metrics.clone(), board.clone(), health, stop).expect("starts");
     Running { agent, groups: output, trigger, board, metrics }
 }
 

@@ -293,7 +293,7 @@ async fn an_address_that_is_taken_stops_the_start_and_names_the_input() {
         agents: 1,
     };
     let (metrics, stop) = (AgentMetrics::new(&Registry::default()), Stop::new().1);
-    let error =
-        agent::start(config, mpsc::channel(1).0, metrics, Board::default(), Health::new(), stop).expect_err("taken");
+    let error = agent::start(config, mpsc::channel(1).0, None, metrics, Board::default(), Health::new(), stop)
+        .expect_err("taken");
     assert!(format!("{error:#}").starts_with("input \"net\": listen: tcp 127.0.0.1:"), "{error:#}");
 }

@@ -141,7 +141,10 @@ impl AgentFile {
         let of_output = |output: Output| {
             let of = |error: anyhow::Error| unusable(error.context(format!("output {:?}", output.id)));
             let shipper = ShipperConfig::new(&name, output.kafka.clone(), drain_timeout);
-            let shipper = shipper.map_err(|error| if output.id == MAIN { unusable(error) } else { of(error) })?;
+            let shipper = match output.id == MAIN {
+                true => shipper.map_err(unusable)?,
+                false => shipper.map_err(of)?.of_output(&output.id),
+            };
             let plans = self.plans(path, &output.kafka, &inputs)?;
             let inputs = inputs_of(&inputs, &output).into_iter().map(|configured| configured.input).collect();
             let name = name.clone();
@@ -276,15 +279,18 @@ impl Part {
     fn start(self, stop: &Stop) -> anyhow::Result<Running> {
         let Self { compiled, metrics, agent_metrics, limits, board, health } = self;
         let Compiled { output: id, agent, shipper, .. } = compiled;
-        let (output, shipper) = shipper::start(shipper, limits.clone(), metrics, health.clone(), stop.clone())?;
-        let agent = agent::start(agent, output, agent_metrics.clone(), board, health, stop.clone())?;
-        Ok(Running { id, agent, shipper, limits, metrics: agent_metrics })
+        let kafka = shipper.kafka.clone();
+        let (output, mut shipper) = shipper::start(shipper, limits.clone(), metrics, health.clone(), stop.clone())?;
+        let keeper = shipper.keeper();
+        let agent = agent::start(agent, output, keeper, agent_metrics.clone(), board, health, stop.clone())?;
+        Ok(Running { id, kafka, agent, shipper, limits, metrics: agent_metrics })
     }
 }
 
 /// What ships to one output.
 struct Running {
     id: String,
+    kafka: KafkaConfig,
     agent: Agent,
     shipper: Shipper,
     limits: Limits,
@@ -293,8 +299,9 @@ struct Running {
 
 impl Running {
     fn reloaded(&self) -> Reloaded {
+        let (output, kafka) = (self.id.clone(), self.kafka.clone());
         let (limits, metrics) = (self.limits.clone(), self.metrics.clone());
-        Reloaded { output: self.id.clone(), inputs: self.agent.reloader(), limits, metrics }
+        Reloaded { output, kafka, inputs: self.agent.reloader(), limits, metrics }
     }
 
     /// Waits for its end; what was not done, if anything.
@@ -312,6 +319,7 @@ impl Running {
             "this cluster never takes what {} asks for; see the log, and the configuration",
             self.id
         );
+        anyhow::ensure!(drained != Drained::Replaced, "another agent with this name ships now: names must differ");
         if left.ended == Ended::Undelivered {
             return Ok(Some("not drained in time; what cannot be read again is lost"));
         }

@@ -15,7 +15,6 @@ impl ShipperConfig {
         client
             .set("acks", self.kafka.acks().name())
             .set("enable.idempotence", self.kafka.is_idempotent().to_string())
-            .set("message.timeout.ms", "0") // The file is the buffer: nothing expires.
             .set("compression.codec", self.kafka.compression.name())
             .set("linger.ms", self.kafka.linger.min(HAND_OVER).as_millis().to_string())
             .set("batch.size", self.kafka.batch_bytes.0.to_string())
@@ -24,6 +23,9 @@ impl ShipperConfig {
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647")
             .set("topic.metadata.refresh.interval.ms", "30000"); // New partitions are used within 60 s.
+        if self.kafka.delivery != Delivery::ExactlyOnce {
+            client.set("message.timeout.ms", "0"); // The file is the buffer: nothing expires. In a transaction it is the time-out.
+        }
         if self.kafka.oauth_token.is_some() {
             client.set("sasl.mechanisms", "OAUTHBEARER");
             if !client.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_")) {
@@ -39,6 +41,27 @@ impl ShipperConfig {
         if let Some(level) = self.kafka.compression_level {
             client.set("compression.level", level.to_string());
         }
+        Ok(client)
+    }
+
+    /// The settings of a producer whose transactions fence those of all before it with the same agent's name.
+    pub(crate) fn transactional(&self) -> anyhow::Result<rdkafka::ClientConfig> {
+        let mut client = self.client()?;
+        client.set("transactional.id", format!("tailrace-{}", self.producer));
+        Ok(client)
+    }
+
+    /// The settings of a consumer of committed records, which commits nothing.
+    pub(crate) fn reader(&self) -> anyhow::Result<rdkafka::ClientConfig> {
+        let mut client =
+            service::kafka::client(&self.kafka.brokers, &self.kafka.librdkafka, REFUSED).context("kafka")?;
+        client
+            .set("group.id", format!("tailrace-{}", self.producer)) // It joins none, but the client asks for a name.
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Error); // Passed options may be a producer's.
         Ok(client)
     }
 
@@ -76,7 +99,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("linger.ms", "set kafka.linger"),
     ("queue.buffering.max.ms", "set kafka.linger"),
     ("batch.size", "set kafka.batch_bytes"),
-    ("transactional.id", "delivery: exactly_once is not built"),
+    ("transactional.id", "it is made of the agent's name, with delivery: exactly_once"),
 ];
 
 #[cfg(test)]
@@ -137,6 +160,7 @@ mod tests {
         check("delivery: at_least_once", [Some("all"), Some("true"), None, None]);
         check("delivery: at_least_once, acks: 1", [Some("1"), Some("false"), Some("1"), None]);
         check("delivery: at_least_once, acks: 0", [Some("0"), Some("false"), Some("1"), None]);
+        check("delivery: exactly_once", [Some("all"), Some("true"), None, None]);
         check("delivery: at_most_once", [Some("0"), Some("false"), Some("1"), Some("0")]);
         check("delivery: at_most_once, acks: 1", [Some("1"), Some("false"), Some("1"), Some("0")]);
     }

@@ -62,6 +62,15 @@ pub struct KafkaConfig {
     /// Largest record of `codec: packed`, before compression; one larger line is a record of its own. Default 64 KiB.
     #[serde(default = "pack_bytes")]
     pub pack_bytes: ByteSize,
+    /// With `delivery: exactly_once`: compacted topic of the offsets. Default `tailrace-offsets`.
+    #[serde(default = "offsets_topic")]
+    pub offsets_topic: String,
+    /// With `delivery: exactly_once`: longest time until a transaction is committed. Default `200ms`.
+    #[serde(default = "commit_interval", with = "service::load::duration")]
+    pub commit_interval: Duration,
+    /// With `delivery: exactly_once`: bytes of lines after which a transaction is committed. Default 16 MiB.
+    #[serde(default = "commit_bytes")]
+    pub commit_bytes: ByteSize,
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`. Default `lz4`.
     #[serde(default)]
     pub compression: Compression,
@@ -116,6 +125,8 @@ pub enum Delivery {
     AtLeastOnce,
     /// The offset is stored before the send, and nothing is sent again.
     AtMostOnce,
+    /// Records and offsets of files are committed in one Kafka transaction.
+    ExactlyOnce,
 }
 
 /// YAML: `acks`.
@@ -154,18 +165,21 @@ pub enum TooLarge {
     DeadLetter,
 }
 
+/// Shorter ones would be nothing but commits; the longest leaves half of the broker's transaction time-out (60 s) for the rest.
+const COMMIT_INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(30);
+
 impl KafkaConfig {
     /// The acknowledgements that count: those written, or the promise's own.
     pub fn acks(&self) -> Acks {
         self.acks.unwrap_or(match self.delivery {
-            Delivery::AtLeastOnce => Acks::All,
+            Delivery::AtLeastOnce | Delivery::ExactlyOnce => Acks::All,
             Delivery::AtMostOnce => Acks::None,
         })
     }
 
     /// Sequences, so that no retry of the client makes a copy.
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.delivery == Delivery::AtLeastOnce && self.acks() == Acks::All
+        self.delivery != Delivery::AtMostOnce && self.acks() == Acks::All
     }
 }
 
@@ -228,6 +242,18 @@ fn key() -> String {
     "{host.name}/{log.file.path}".into()
 }
 
+fn offsets_topic() -> String {
+    "tailrace-offsets".into()
+}
+
+fn commit_interval() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn commit_bytes() -> ByteSize {
+    ByteSize(16 * 1024 * 1024)
+}
+
 fn pack_bytes() -> ByteSize {
     ByteSize(64 * 1024)
 }
@@ -245,6 +271,8 @@ fn batch_bytes() -> ByteSize {
 pub struct ShipperConfig {
     /// `host.name` and agent id.
     pub name: String,
+    /// Names the producer with `delivery: exactly_once`, and its offsets: one at a time has it.
+    pub(crate) producer: String,
     /// As in the file.
     pub kafka: KafkaConfig,
     /// Longest wait for acknowledgements when stopping.
@@ -298,15 +326,24 @@ impl ShipperConfig {
             }
             _ => {}
         }
+        if kafka.delivery == Delivery::ExactlyOnce {
+            check_exactly_once(&kafka, &fixed_topic)?;
+        }
         let levels = kafka.compression.levels();
         if let Some(level) = kafka.compression_level.filter(|level| !levels.contains(level)) {
             let (name, last) = (kafka.compression.name(), levels.end());
             bail!("kafka.compression_level: {level}: compression: {name} has levels 0 to {last}");
         }
         let name = name.to_owned();
-        let config = Self { name, kafka, drain_timeout, topic, fixed_topic, key, header_fields };
+        let config =
+            Self { producer: name.clone(), name, kafka, drain_timeout, topic, fixed_topic, key, header_fields };
         config.client()?;
         Ok(config)
+    }
+
+    /// The same for one of several outputs of an agent, which may be in one cluster.
+    pub fn of_output(self, id: &str) -> Self {
+        Self { producer: format!("{}/{id}", self.name), ..self }
     }
 
     /// The same with another topic, of one name, for what rate plans divert.
@@ -318,6 +355,24 @@ impl ShipperConfig {
         config.topic = Template::new(topic)?;
         Ok(config)
     }
+}
+
+fn check_exactly_once(kafka: &KafkaConfig, fixed_topic: &str) -> anyhow::Result<()> {
+    if kafka.acks() != Acks::All {
+        bail!("kafka.acks: {}: delivery: exactly_once needs all", kafka.acks().name());
+    }
+    let offsets = &kafka.offsets_topic;
+    if !is_name(offsets) {
+        bail!("kafka.offsets_topic: {offsets:?} is not a topic name");
+    }
+    if offsets == fixed_topic || Some(offsets) == kafka.dead_letter_topic.as_ref() {
+        bail!("kafka.offsets_topic: {offsets:?} is a topic of records as well");
+    }
+    if !COMMIT_INTERVALS.contains(&kafka.commit_interval) {
+        let (least, most) = (COMMIT_INTERVALS.start(), COMMIT_INTERVALS.end());
+        bail!("kafka.commit_interval: {:?}: it is between {least:?} and {most:?}", kafka.commit_interval);
+    }
+    Ok(())
 }
 
 /// The topic if it is one name, else the one for records that no name can be made of.
@@ -409,5 +464,14 @@ mod tests {
         refuse("{brokers: ['a:9092'], dead_letter_topic: a/b}", "\"a/b\" is not a topic name");
         refuse("{brokers: ['a:9092'], dead_letter_topic: logs}", "is kafka.topic as well");
         refuse("{brokers: ['a:9092'], topc: x}", "topc");
+        let refuse = |yaml: &str, reason: &str| {
+            refuse(&format!("{{brokers: ['a:9092'], delivery: exactly_once, {yaml}}}"), reason);
+        };
+        refuse("acks: 1", "kafka.acks: 1: delivery: exactly_once needs all");
+        refuse("offsets_topic: a/b", "kafka.offsets_topic: \"a/b\" is not");
+        refuse("offsets_topic: logs", "is a topic of records as well");
+        refuse("offsets_topic: dead, dead_letter_topic: dead", "is a topic of records as well");
+        refuse("commit_interval: 1ms", "between 10ms and 30s");
+        refuse("commit_interval: 1m", "between 10ms and 30s");
     }
 }

@@ -4,7 +4,7 @@ use crate::config::ShipperConfig;
 use crate::ffi;
 use crate::template::scalar;
 use crate::token::Refresh;
-use crate::topic::{self, Found};
+use crate::topic::{self, Found, Use};
 use anyhow::{Context as _, bail};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -118,8 +118,7 @@ pub fn produce_lines(
         bail!("topic {:?}: a template cannot be used here", config.kafka.topic);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let advice = "create it first; this command makes none";
-    let facts = match runtime.block_on(topic::inspect_advising(config, &config.fixed_topic, advice))? {
+    let facts = match runtime.block_on(topic::inspect(config, &config.fixed_topic, Use::Lines))? {
         Found::Topic(facts) => facts,
         Found::Unusable(reason) => bail!(reason),
     };

@@ -18,13 +18,18 @@ pub(crate) async fn run(
     overflows: &mut Overflows,
     metrics: &ShipperMetrics,
 ) {
-    'all: while let Some(judged) = input.recv().await {
+    'all: loop {
+        let judged = tokio::select! {
+            judged = input.recv() => judged,
+            () = output.closed() => break, // A later stage has ended.
+        };
+        let Some(judged) = judged else { break };
         for (group, way) in judged.divided() {
             match way {
                 Way::Pass => {
                     if let Err(unsent) = output.send(group).await {
                         metrics.count_lost(&unsent.0);
-                        break 'all; // A later stage has ended.
+                        break 'all;
                     }
                 }
                 Way::Drop { plan } => {

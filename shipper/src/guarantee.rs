@@ -10,10 +10,12 @@ pub(crate) enum Guarantee {
     BestEffort,
     AtMostOnce,
     AtLeastOnce,
+    /// Of files, as a consumer of committed records sees them.
+    ExactlyOnce,
 }
 
 impl Guarantee {
-    pub(crate) const ALL: [Self; 3] = [Self::BestEffort, Self::AtMostOnce, Self::AtLeastOnce];
+    pub(crate) const ALL: [Self; 4] = [Self::BestEffort, Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce];
 
     /// As in the configuration, the log and the metrics.
     pub(crate) fn name(self) -> &'static str {
@@ -21,6 +23,7 @@ impl Guarantee {
             Self::BestEffort => "best_effort",
             Self::AtMostOnce => "at_most_once",
             Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
         }
     }
 }
@@ -29,6 +32,7 @@ impl Guarantee {
 pub(crate) fn guarantee(kafka: &KafkaConfig) -> Guarantee {
     match (kafka.delivery, kafka.acks()) {
         (Delivery::AtMostOnce, _) => Guarantee::AtMostOnce,
+        (Delivery::ExactlyOnce, _) => Guarantee::ExactlyOnce,
         (Delivery::AtLeastOnce, Acks::None) => Guarantee::BestEffort,
         (Delivery::AtLeastOnce, Acks::Leader | Acks::All) => Guarantee::AtLeastOnce,
     }
@@ -36,10 +40,10 @@ pub(crate) fn guarantee(kafka: &KafkaConfig) -> Guarantee {
 
 /// Why the promise of `kafka` may break on a topic of these `facts`: one sentence each, with what to change.
 ///
-/// Only at-least-once asks anything of a topic.
+/// At-most-once asks nothing of a topic.
 /// Source: Kafka documentation, "Replication"; `min.insync.replicas` and `unclean.leader.election.enable` of a topic.
 pub(crate) fn weaknesses(kafka: &KafkaConfig, facts: &Facts) -> Vec<String> {
-    if kafka.delivery != Delivery::AtLeastOnce {
+    if kafka.delivery == Delivery::AtMostOnce {
         return Vec::new();
     }
     let mut weak = Vec::new();
@@ -112,6 +116,8 @@ mod tests {
         check("", Facts { unclean_election: Some(true), ..SAFE }, Guarantee::AtLeastOnce, &["unclean.leader"]);
         check("", Facts { insync_min: None, ..SAFE }, Guarantee::AtLeastOnce, &["the broker does not tell"]);
         let weak = Facts { replicas: 1, unclean_election: Some(true), ..SAFE };
+        check("delivery: exactly_once", SAFE, Guarantee::ExactlyOnce, &[]);
+        check("delivery: exactly_once", weak, Guarantee::ExactlyOnce, &["replication factor 1", "unclean.leader"]);
         check("delivery: at_most_once", weak, Guarantee::AtMostOnce, &[]);
         check("delivery: at_most_once, acks: all", weak, Guarantee::AtMostOnce, &[]);
     }

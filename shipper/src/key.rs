@@ -84,7 +84,7 @@ fn first_open(start: usize, partitions: usize, is_open: impl Fn(usize) -> bool) 
 }
 
 /// The partition, of `partitions`, that the Java client and librdkafka's `murmur2` choose for `key`.
-fn partition(key: &[u8], partitions: usize) -> usize {
+pub(crate) fn partition(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
 }
 

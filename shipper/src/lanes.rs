@@ -77,6 +77,16 @@ impl<T> Lanes<T> {
         self.lanes.iter().all(|lane| lane.waiting.is_empty())
     }
 
+    /// What waits is given back.
+    pub(crate) fn clear(&mut self) {
+        for lane in &mut self.lanes {
+            lane.bytes = 0;
+            for parcel in lane.waiting.drain(..) {
+                parcel.source.break_off(parcel.epoch);
+            }
+        }
+    }
+
     pub(crate) fn push(&mut self, lane: usize, parcel: Parcel<T>) {
         let lane = &mut self.lanes[lane];
         lane.bytes += parcel.bytes;

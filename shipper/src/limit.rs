@@ -135,7 +135,12 @@ impl Gate for Limits {
 
 /// Judges groups and hands them on until the input closes.
 pub(crate) async fn run(limits: Limits, mut input: Receiver<Group>, output: Sender<Judged>) {
-    while let Some(group) = input.recv().await {
+    loop {
+        let group = tokio::select! {
+            group = input.recv() => group,
+            () = output.closed() => return, // A later stage has ended.
+        };
+        let Some(group) = group else { return };
         if !group.source.is_current(group.epoch) {
             continue; // Given back with its Ack: something before it was, and it must not overtake.
         }

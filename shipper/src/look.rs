@@ -2,7 +2,7 @@
 
 use crate::config::ShipperConfig;
 use crate::guarantee::{guarantee, weaknesses};
-use crate::topic::{self, Found};
+use crate::topic::{self, Found, Use};
 use anyhow::bail;
 
 /// What an agent would find.
@@ -25,7 +25,7 @@ pub fn look(config: &ShipperConfig) -> anyhow::Result<Seen> {
     let mut config = config.clone();
     config.kafka.create_topic = None;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(topic::inspect(&config, &config.fixed_topic))? {
+    match runtime.block_on(topic::inspect(&config, &config.fixed_topic, Use::Records))? {
         Found::Unusable(reason) => bail!(reason),
         Found::Topic(facts) => Ok(Seen {
             topic: config.fixed_topic.clone(),

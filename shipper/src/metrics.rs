@@ -35,6 +35,8 @@ pub struct ShipperMetrics {
     pub cut: IntCounter,
     /// Producers made anew after a fatal error.
     pub rebuilt: IntCounter,
+    /// Transactions that ended, by result.
+    pub transactions: IntCounterVec,
     /// Events that a rate plan did not let pass, by plan and outcome.
     pub limited: IntCounterVec,
     /// Their bytes.
@@ -71,6 +73,7 @@ impl ShipperMetrics {
             invalid_utf8: counter("invalid_utf8_total", "Lines that are not UTF-8."),
             cut: counter("records_cut_total", "Lines cut to what the topic takes."),
             rebuilt: counter("producers_rebuilt_total", "Producers made anew after a fatal error."),
+            transactions: counters("transactions_total", "Transactions that ended.", "result"),
             limited: plan_counters("limited_events_total", "Events not let pass."),
             limited_bytes: plan_counters("limited_bytes_total", "Bytes of lines not let pass."),
             held: counter("limit_holds_total", "Times that a source was to be read and was held."),

@@ -78,7 +78,7 @@ impl Overflows {
         let (groups, input) = mpsc::channel(GROUPS_CAPACITY);
         let (health, stop) = (self.health.clone(), self.stop.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let stage = move || runtime.block_on(produce::run(config, input, metrics, health, stop));
+        let stage = move || runtime.block_on(produce::run(config, input, metrics, health, stop, None));
         self.threads.push(std::thread::Builder::new().name("overflow".into()).spawn(stage)?);
         tracing::info!(topic, "what rate plans divert goes there");
         Ok(groups)

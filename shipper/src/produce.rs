@@ -3,12 +3,17 @@
 //! The log file is the buffer: what is not delivered is given back and read again, in order. Nothing is settled but by
 //! a delivery report.
 
+mod exact;
+
+use exact::Patience;
+
 use crate::config::ShipperConfig;
 use crate::guarantee::{Guarantee, guarantee, weaknesses};
 use crate::metrics::ShipperMetrics;
 use crate::producer::Producer;
 use crate::send::Sender;
-use crate::topic::{self, Facts, Found};
+use crate::topic::{self, Facts, Found, Use};
+use crate::transact::{KeeperEnd, Transact};
 use event::Group;
 use rdkafka::producer::Producer as _;
 use service::backoff::Backoff;
@@ -32,6 +37,8 @@ pub enum Drained {
     Some,
     /// The cluster never takes what the configuration asks for; all that was not delivered was given back.
     Stopped,
+    /// Another agent with this one's name has taken over; all that was not delivered was given back.
+    Replaced,
 }
 
 /// Produces groups until the input closes, then waits for their reports.
@@ -41,9 +48,11 @@ pub(crate) async fn run(
     metrics: ShipperMetrics,
     health: Health,
     stop: Stop,
+    keeper: Option<KeeperEnd>,
 ) -> Drained {
     let lost = metrics.clone();
-    let mut stage = Stage { config, metrics, health, stop };
+    let patience = Patience { stop: stop.clone(), drain_timeout: config.drain_timeout, ends_at: None };
+    let mut stage = Stage { config, metrics, health, stop, keeper, transact: None, patience, has_given_back: false };
     let (mut input, drained) = stage.run(input).await;
     input.close();
     let mut drained = drained;
@@ -60,6 +69,12 @@ struct Stage {
     metrics: ShipperMetrics,
     health: Health,
     stop: Stop,
+    keeper: Option<KeeperEnd>,
+    /// With `delivery: exactly_once`, as soon as there is a client.
+    transact: Option<Transact>,
+    patience: Patience,
+    /// A transaction was aborted.
+    has_given_back: bool,
 }
 
 impl Stage {
@@ -68,24 +83,32 @@ impl Stage {
         let mut counts: Option<JoinHandle<Vec<(usize, usize)>>> = None;
         let mut count_at = monotonic() + COUNT_EVERY;
         loop {
-            let group = tokio::select! {
-                group = input.recv() => match group {
-                    Some(group) => Some(group),
-                    None => break,
-                },
-                () = producer.reports.is_changed.notified() => None,
-                () = until(sender.due()) => None,
-                () = until(Some(count_at)), if counts.is_none() => {
-                    counts = Some(count(&producer, &sender));
-                    count_at = monotonic() + COUNT_EVERY;
-                    None
-                }
-                counted = ended(&mut counts) => {
-                    counts = None;
-                    for (route, partitions) in counted {
-                        sender.routes.set_partitions(route, partitions);
+            let held = self.transact.as_mut().and_then(Transact::next_held);
+            let takes = self.transact.as_ref().is_none_or(Transact::takes);
+            let commit_at = self.transact.as_ref().and_then(Transact::due);
+            let group = if held.is_some() {
+                held
+            } else {
+                tokio::select! {
+                    group = input.recv(), if takes => match group {
+                        Some(group) => Some(group),
+                        None => break,
+                    },
+                    () = producer.reports.is_changed.notified() => None,
+                    () = until(sender.due()) => None,
+                    () = until(commit_at) => None,
+                    () = until(Some(count_at)), if counts.is_none() => {
+                        counts = Some(count(&producer, &sender));
+                        count_at = monotonic() + COUNT_EVERY;
+                        None
                     }
-                    None
+                    counted = ended(&mut counts) => {
+                        counts = None;
+                        for (route, partitions) in counted {
+                            sender.routes.set_partitions(route, partitions);
+                        }
+                        None
+                    }
                 }
             };
             if producer.reports.is_stopped.load(Ordering::Acquire) {
@@ -97,13 +120,10 @@ impl Stage {
                 return (input, Drained::Stopped);
             }
             if producer.reports.is_broken.load(Ordering::Acquire) {
-                tracing::error!("the producer cannot go on and is made anew");
-                self.metrics.rebuilt.inc();
-                let reports = producer.reports.clone();
-                producer.drain(Duration::ZERO).await;
-                sender.hear(&mut reports.take());
-                let Some(next) = self.producer(sender.routes[0].facts).await else { return (input, Drained::Some) };
-                producer = next;
+                producer = match self.renew(producer, &mut sender, None).await {
+                    Ok(next) => next,
+                    Err(drained) => return (input, drained),
+                };
             }
             let mut told = producer.reports.take();
             sender.hear(&mut told);
@@ -118,25 +138,37 @@ impl Stage {
             if let Some(group) = group {
                 let names = sender.routes.unknown(&self.config.topic, &self.config.name, &group, &group.source.input());
                 for name in names {
-                    let Some(found) = self.ask(&name).await else { break };
+                    let Some(found) = self.ask(&name, Use::Records).await else { break };
                     sender.routes.add(&name, found);
                 }
-                sender.send(&mut producer, group);
+                if let Some(group) = self.admit(&producer, &mut sender, group) {
+                    sender.send(&mut producer, group);
+                }
             } else {
                 sender.release(&mut producer);
             }
+            producer = match self.advance(producer, &mut sender).await {
+                Ok(same) => same,
+                Err(drained) => return (input, drained),
+            };
+        }
+        if self.transact.is_some() {
+            return (input, self.end_transaction(producer, sender).await);
         }
         (input, if end(sender, producer, self.config.drain_timeout).await { Drained::All } else { Drained::Some })
     }
 
     /// Waits for the topics that there must be, and makes a client. `None` if stopped before.
-    async fn begin(&self) -> Option<(Producer, Sender)> {
-        let facts = self.await_topic(&self.config.fixed_topic).await?;
+    async fn begin(&mut self) -> Option<(Producer, Sender)> {
+        let facts = self.await_topic(&self.config.fixed_topic, Use::Records).await?;
         self.tell_guarantee(&facts);
-        let producer = self.producer(facts).await?;
+        let producer = match self.keeper.take() {
+            Some(keeper) => self.begin_transactions(facts, keeper).await?,
+            None => self.producer(facts).await?,
+        };
         let mut sender = Sender::new(&self.config, facts, self.metrics.clone());
         if let Some(letters) = &self.config.kafka.dead_letter_topic {
-            let facts = self.await_topic(letters).await?;
+            let facts = self.await_topic(letters, Use::Records).await?;
             sender.dead_letters = sender.routes.add(letters, Found::Topic(facts));
         }
         Some((producer, sender))
@@ -167,7 +199,11 @@ impl Stage {
     async fn look_again(&self, sender: &mut Sender, route: usize, was_too_large: bool) -> bool {
         let name = sender.routes[route].name.to_string();
         let is_needed = route == 0 || Some(route) == sender.dead_letters;
-        let found = if is_needed { self.await_topic(&name).await.map(Found::Topic) } else { self.ask(&name).await };
+        let found = if is_needed {
+            self.await_topic(&name, Use::Records).await.map(Found::Topic)
+        } else {
+            self.ask(&name, Use::Records).await
+        };
         match found {
             Some(Found::Topic(facts)) => sender.routes.adjust(route, facts, was_too_large),
             Some(unusable) => drop(sender.routes.add(&name, unusable)),
@@ -177,10 +213,10 @@ impl Stage {
     }
 
     /// Asks until `topic` is there and as safe as it has to be. `None` if stopped before.
-    async fn await_topic(&self, topic: &str) -> Option<Facts> {
+    async fn await_topic(&self, topic: &str, usage: Use) -> Option<Facts> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
-            let reason = match self.ask(topic).await? {
+            let reason = match self.ask(topic, usage).await? {
                 Found::Unusable(reason) => reason,
                 Found::Topic(facts) => match weaknesses(&self.config.kafka, &facts) {
                     weak if self.config.kafka.strict && !weak.is_empty() => {
@@ -202,10 +238,10 @@ impl Stage {
     }
 
     /// Asks until the cluster answers. `None` if stopped before.
-    async fn ask(&self, topic: &str) -> Option<Found> {
+    async fn ask(&self, topic: &str, usage: Use) -> Option<Found> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
-            match topic::inspect(&self.config, topic).await {
+            match topic::inspect(&self.config, topic, usage).await {
                 Ok(found) => return Some(found),
                 Err(error) => {
                     if !self.wait(format!("{error:#}"), &mut backoff).await {
@@ -291,6 +327,8 @@ async fn until(time: Option<Instant>) {
     }
 }
 
+#[cfg(test)]
+mod exact_tests;
 #[cfg(test)]
 mod stage_tests;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use rdkafka::statistics::Statistics;
 use service::clock::monotonic;
 use service::health::Health;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,6 +28,9 @@ use tokio::sync::Notify;
 const REPORTS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for an answer that hastens the first record.
 const FIRST_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// In the place of a batch's address: the record is an offset.
+pub(crate) const OFFSET: usize = 0;
 
 /// What is owed for a batch.
 pub(crate) struct Owed {
@@ -86,14 +89,23 @@ pub(crate) struct Reports {
     /// This cluster never takes what the configuration asks for.
     pub(crate) is_stopped: AtomicBool,
     told: Mutex<Told>,
+    /// Offsets that are on their way, and whether one of them was not delivered.
+    pub(crate) offsets_open: AtomicUsize,
+    pub(crate) is_offset_lost: AtomicBool,
     /// One of these was set, or a group can be handed over that had to wait.
-    pub(crate) is_changed: Notify,
+    pub(crate) is_changed: Arc<Notify>,
 }
 
 impl Reports {
     /// What came since the last call.
     pub(crate) fn take(&self) -> Told {
         std::mem::take(&mut *self.told())
+    }
+
+    /// Topics that are still to be looked at again.
+    pub(crate) fn look_again(&self, doubtful: BTreeMap<usize, bool>) {
+        self.told().doubtful.extend(doubtful);
+        self.is_changed.notify_one();
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
@@ -134,6 +146,15 @@ impl Reports {
         }
     }
 
+    fn offset_reported(&self, failure: Option<RDKafkaErrorCode>) {
+        if let Some(code) = failure {
+            tracing::warn!(error = %code, "an offset was not delivered");
+            self.is_offset_lost.store(true, Ordering::Release);
+        }
+        self.offsets_open.fetch_sub(1, Ordering::AcqRel);
+        self.is_changed.notify_one();
+    }
+
     /// Logs in with the next token. Without one the client goes on with the one it has, as long as that is good.
     fn log_in(&self, client: &Client<Context>, fetched: anyhow::Result<Token>) {
         if let Err(error) = fetched.and_then(|token| ffi::set_token(client, &token)) {
@@ -165,6 +186,11 @@ impl Reports {
                 }
             }
             Remedy::TooLarge | Remedy::Refused => {} // The sender sees to that one record.
+            // The transaction is aborted, and if that does not help either the client says so.
+            Remedy::Rebuild if self.delivery == Delivery::ExactlyOnce => {}
+            Remedy::Stop if self.delivery == Delivery::ExactlyOnce && is_fenced(code) => {
+                self.is_broken.store(true, Ordering::Release);
+            }
             Remedy::Rebuild => self.is_broken.store(true, Ordering::Release),
             Remedy::Stop => self.is_stopped.store(true, Ordering::Release),
         }
@@ -177,6 +203,11 @@ impl Reports {
             self.health.set("kafka", Some(format!("topic {topic}: {code}, as {}", self.principal)));
         }
     }
+}
+
+/// True if another producer has this one's transactional id now.
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced)
 }
 
 /// True if the brokers do not let this principal in, or do not let it do this.
@@ -202,7 +233,7 @@ pub(crate) fn denial(code: RDKafkaErrorCode, reason: &str) -> String {
 }
 
 /// The context of the Kafka client: errors and reports.
-pub(crate) struct Context(Arc<Reports>);
+pub(crate) struct Context(pub(crate) Arc<Reports>);
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -233,7 +264,7 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    /// Address of the [`ffi`] batch that the record belongs to.
+    /// Address of the [`ffi`] batch that the record belongs to, or [`OFFSET`].
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
@@ -241,6 +272,9 @@ impl ProducerContext for Context {
             Ok(_) => None,
             Err((error, _)) => Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         };
+        if batch == OFFSET {
+            return self.0.offset_reported(failure);
+        }
         if let Some(finished) = ffi::report::<Owed>(batch, failure) {
             if finished.failure.is_none() {
                 self.0.health.set("kafka", None);
@@ -267,7 +301,10 @@ impl Producer {
         metrics: ShipperMetrics,
         health: Health,
     ) -> anyhow::Result<Self> {
-        let mut settings = config.client()?;
+        let mut settings = match config.kafka.delivery {
+            Delivery::ExactlyOnce => config.transactional()?,
+            Delivery::AtLeastOnce | Delivery::AtMostOnce => config.client()?,
+        };
         settings.set("message.max.bytes", message_bytes_max.to_string());
         if settings.get(statistics::OPTION).is_none() {
             settings.set(statistics::OPTION, statistics::INTERVAL_MS);
@@ -281,7 +318,9 @@ impl Producer {
             is_broken: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
             told: Mutex::default(),
-            is_changed: Notify::new(),
+            offsets_open: AtomicUsize::new(0),
+            is_offset_lost: AtomicBool::new(false),
+            is_changed: Arc::default(),
         });
         let client: BaseProducer<Context> = settings.create_with_context(Context(reports.clone()))?;
         let refresh = config.log_in(client.client())?;

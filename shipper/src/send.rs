@@ -6,15 +6,17 @@
 mod alone;
 mod route;
 
+use alone::Verdict;
 use route::{Route, Routes};
 
+use crate::attempt::Attempt;
 use crate::config::{Codec, Delivery, Partitioner, ShipperConfig};
 use crate::encode::{self, Counts, Headers, Lines, Name, Packed, Packer};
 use crate::ffi::{self, Keys, Records, Scratch};
 use crate::lanes::Parcel;
 use crate::metrics::ShipperMetrics;
 use crate::producer::{Alone, Owed, Producer, Told};
-use crate::share::{Share, shares};
+use crate::share::{Share, shares, shares_of};
 use crate::template::Of;
 use crate::topic::Facts;
 use bytes::Bytes;
@@ -23,10 +25,13 @@ use prometheus::IntCounter;
 use service::clock::monotonic;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a record costs in a request beside key, payload and headers, at most.
 const RECORD_BYTES: usize = 36;
+
+/// Added to the time when nothing waits for more: longer than any linger.
+const HURRY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What waits in a lane.
 pub(crate) struct Waiting {
@@ -61,6 +66,12 @@ pub(crate) struct Sender {
     scratch: Scratch,
     /// Counts what is not read again.
     lost: Option<IntCounter>,
+    /// The open transaction.
+    pub(crate) attempt: Option<Arc<Attempt>>,
+    /// It is to end: nothing waits for more.
+    pub(crate) hurries: bool,
+    /// In a transaction a record that is refused takes its neighbours with it: what is to become of it when it is read again.
+    verdicts: HashMap<(StreamId, u64), Verdict>,
     metrics: ShipperMetrics,
 }
 
@@ -75,6 +86,9 @@ impl Sender {
             key: String::new(),
             scratch: Scratch::default(),
             lost: (config.kafka.delivery == Delivery::AtMostOnce).then(|| metrics.lost.clone()),
+            attempt: None,
+            hurries: false,
+            verdicts: HashMap::new(),
             metrics,
         }
     }
@@ -104,7 +118,10 @@ impl Sender {
         let parts = if self.is_singly(&lines) { self.one_by_one(lines) } else { self.parts(lines) };
         let since = monotonic();
         let records: Vec<_> = parts.iter().map(|part| part.events).collect();
-        let shares = shares(ack, &records, self.lost.clone());
+        let shares = match &self.attempt {
+            Some(attempt) => shares_of(ack, &records, source.clone(), attempt.clone()),
+            None => shares(ack, &records, self.lost.clone()),
+        };
         for (part, share) in parts.into_iter().zip(shares) {
             let (route, lane) = (part.route, part.lane);
             let parcel = parcel(part, share, since, source.clone(), epoch);
@@ -274,6 +291,18 @@ impl Sender {
         }
     }
 
+    /// The transaction has ended.
+    pub(crate) fn end_attempt(&mut self) {
+        (self.attempt, self.hurries) = (None, false);
+    }
+
+    /// Gives back all that waits.
+    pub(crate) fn clear(&mut self) {
+        for route in 0..self.routes.len() {
+            self.routes[route].lanes.clear();
+        }
+    }
+
     /// Hands over all whose turn has come.
     pub(crate) fn release(&mut self, producer: &mut Producer) {
         for route in 0..self.routes.len() {
@@ -284,7 +313,7 @@ impl Sender {
     }
 
     fn release_lane(&mut self, producer: &mut Producer, at: usize, lane: usize) {
-        let Self { routes, metrics, scratch, .. } = self;
+        let Self { routes, metrics, scratch, hurries, .. } = self;
         let route = &mut routes[at];
         let now = monotonic();
         if route.is_held(now) {
@@ -293,6 +322,7 @@ impl Sender {
         let (reports, name) = (producer.reports.clone(), route.name.clone());
         let Some(handle) = producer.topic(at, &name) else { return };
         let partition = i32::try_from(lane).expect("Kafka counts partitions as i32");
+        let now = if *hurries { now + HURRY } else { now };
         route.lanes.release(lane, now, |parcel, gate| {
             let Parcel { source, epoch, bytes, rest, .. } = parcel;
             let Waiting { records, payload_bytes, share, events, last_offset, alone } = rest;

@@ -59,22 +59,26 @@ pub(crate) fn is_confined(value: &str) -> bool {
     value.bytes().all(is_fit) && !value.starts_with(['-', '_', '.']) && !value.contains("..")
 }
 
+/// What a topic is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Records,
+    /// Lines of a command, which makes no topic.
+    Lines,
+    /// Of files; only the newest of each is wanted.
+    Offsets,
+}
+
 /// Asks the cluster about `topic`, making it if the configuration says how.
 ///
 /// Errors: no broker answers, or not to this question.
-pub(crate) async fn inspect(config: &ShipperConfig, topic: &str) -> anyhow::Result<Found> {
-    let advice = "create it, or set kafka.create_topic: {partitions: …, replication_factor: …}";
-    inspect_advising(config, topic, advice).await
-}
-
-/// [`inspect`] with `advice` of its own on a topic that is not there, for what reads no `kafka.create_topic`.
-pub(crate) async fn inspect_advising(config: &ShipperConfig, topic: &str, advice: &str) -> anyhow::Result<Found> {
+pub(crate) async fn inspect(config: &ShipperConfig, topic: &str, usage: Use) -> anyhow::Result<Found> {
     let kafka = &config.kafka;
     let mut client = config.client()?;
     client.remove("enable.idempotence"); // Producer settings mean nothing to an admin client.
     let admin: AdminClient<DefaultClientContext> = client.create().context("kafka")?;
     config.log_in(admin.inner())?;
-    let mut asked = ask(&admin, kafka, topic, advice).await;
+    let mut asked = ask(&admin, kafka, topic, usage).await;
     if asked.is_err()
         && let Some(reason) = denied(config)
     {
@@ -89,24 +93,41 @@ async fn ask(
     admin: &AdminClient<DefaultClientContext>,
     kafka: &KafkaConfig,
     topic: &str,
-    advice: &str,
+    usage: Use,
 ) -> anyhow::Result<Found> {
     let known =
         shape(admin.inner(), topic).with_context(|| format!("no broker answers at {}", kafka.brokers.join(", ")))?;
     let Shape { partitions, replicas, leader } = match (known, kafka.create_topic) {
         (Some(known), _) => known,
-        (None, Some(how)) => create(admin, topic, how).await?,
+        (None, Some(how)) => create(admin, topic, how, usage).await?,
+        (None, None) if usage == Use::Offsets => {
+            return Ok(Found::Unusable(format!(
+                "kafka.offsets_topic: {topic:?} does not exist: create it with cleanup.policy=compact, or set kafka.create_topic"
+            )));
+        }
         (None, None) => {
+            let advice = match usage {
+                Use::Lines => "create it first; this command makes none",
+                _ => "create it, or set kafka.create_topic: {partitions: …, replication_factor: …}",
+            };
             return Ok(Found::Unusable(format!("topic {topic:?} does not exist: {advice}")));
         }
     };
-    if let Some(partition) = kafka.partition.filter(|partition| *partition as usize >= partitions) {
+    let explicit = kafka.partition.filter(|_| usage != Use::Offsets);
+    if let Some(partition) = explicit.filter(|partition| *partition as usize >= partitions) {
         return Ok(Found::Unusable(format!(
             "kafka.partition: {partition}: topic {topic:?} has {partitions} partition(s), counted from 0"
         )));
     }
     let told = settings(admin, topic, leader).await.unwrap_or_default();
     let of = |name: &str| told.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    if usage == Use::Offsets
+        && let Some(policy) = of("cleanup.policy").filter(|policy| !policy.contains("compact"))
+    {
+        return Ok(Found::Unusable(format!(
+            "kafka.offsets_topic: {topic:?} has cleanup.policy={policy}, so that offsets would be deleted with time: set compact"
+        )));
+    }
     Ok(Found::Topic(Facts {
         message_bytes_max: of("max.message.bytes").and_then(|value| value.parse().ok()).unwrap_or(RECORD_BYTES_DEFAULT),
         partitions,
@@ -179,8 +200,16 @@ pub(crate) fn shape<C: ClientContext>(client: &Client<C>, topic: &str) -> anyhow
 }
 
 /// Makes the topic. Returns what it was to be.
-async fn create(admin: &AdminClient<DefaultClientContext>, topic: &str, how: CreateTopic) -> anyhow::Result<Shape> {
-    let new = NewTopic::new(topic, how.partitions, TopicReplication::Fixed(how.replication_factor));
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    how: CreateTopic,
+    usage: Use,
+) -> anyhow::Result<Shape> {
+    let mut new = NewTopic::new(topic, how.partitions, TopicReplication::Fixed(how.replication_factor));
+    if usage == Use::Offsets {
+        new = new.set("cleanup.policy", "compact");
+    }
     let answers = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT))).await?;
     match answers.into_iter().next() {
         Some(Ok(_)) => tracing::info!(topic, partitions = how.partitions, "topic created"),
@@ -238,7 +267,7 @@ mod tests {
         let kafka: KafkaConfig = service::load::parse_config("agent.yaml".as_ref(), &yaml).expect("valid");
         let config = ShipperConfig::new("web-01", kafka, Duration::from_secs(10)).expect("valid");
         let begun = service::clock::monotonic();
-        let found = inspect(&config, "logs").await.expect("the broker answers");
+        let found = inspect(&config, "logs", Use::Records).await.expect("the broker answers");
         let Found::Topic(facts) = found else { panic!("{found:?}") };
         assert_eq!((facts.message_bytes_max, facts.partitions), (RECORD_BYTES_DEFAULT, 3));
         assert!(begun.elapsed() < ANSWER_TIMEOUT / 2, "{:?}", begun.elapsed());

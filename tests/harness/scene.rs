@@ -162,6 +162,11 @@ impl Scene {
         Ok(audit::records(written, &copies, lives))
     }
 
+    /// What a consumer of committed records sees in the topic.
+    pub fn audit_committed(&self, written: &Written) -> Result<Report> {
+        Ok(audit::records(written, &read_back::committed(&self.cluster, &self.topic, &self.recipe())?, &[]))
+    }
+
     /// What stands in the index.
     pub fn audit_index(&self, written: &Written) -> Result<Report> {
         Ok(audit::documents(written, &read_back::index(&self.node, &self.index, &self.recipe())?))

@@ -54,7 +54,8 @@ async fn bench(folder: &Path) -> Bench {
     let (rewinds_tx, rewinds) = mpsc::unbounded_channel();
     let metrics = AgentMetrics::new(&Default::default());
     let (health, polls) = (Health::new(), Arc::new(AtomicUsize::new(0)));
-    let mut stage = Box::pin(run(store, control_rx, entries, rewinds_tx, at_once, metrics.clone(), health.clone()));
+    let wires = Wires { control: control_rx, entries, rewinds: rewinds_tx, forgotten: None };
+    let mut stage = Box::pin(run(store, wires, at_once, metrics.clone(), health.clone()));
     let counted = polls.clone();
     let task = tokio::spawn(std::future::poll_fn(move |context| {
         counted.fetch_add(1, Ordering::Relaxed);

@@ -71,7 +71,7 @@ impl Process {
     #[expect(clippy::disallowed_methods, reason = "settlements, as in lib.rs")]
     pub(super) fn start(config: AgentConfig, groups_max: usize) -> (Self, Loaded) {
         let (store, loaded) = Store::open(&config.state_dir).expect("opens");
-        let known = tail::Known { files: loaded.files.clone(), first_start: loaded.first_start };
+        let known = tail::Known { files: loaded.files.clone(), first_start: loaded.first_start, is_kept: false };
         let (listings, listings_rx) = mpsc::channel(1);
         let (told_tx, told) = mpsc::channel(CONTROL_CAPACITY);
         let (control, control_rx) = mpsc::channel(CONTROL_CAPACITY);
@@ -94,9 +94,7 @@ impl Process {
         let inputs = Arc::new(parted(config.inputs.clone()).0);
         let commit = Stage::new(commit::run(
             store,
-            control_rx,
-            entries,
-            rewinds_tx,
+            commit::Wires { control: control_rx, entries, rewinds: rewinds_tx, forgotten: None },
             commit::at_once,
             metrics.clone(),
             Health::new(),

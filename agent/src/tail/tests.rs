@@ -91,7 +91,7 @@ impl Bench {
             output: output.into(),
             budget: Budget::new(1 << 30),
         };
-        let known = Known { first_start: files.is_empty(), files };
+        let known = Known { first_start: files.is_empty(), files, is_kept: false };
         let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
         let task = tokio::spawn(run(config, inputs.clone(), known, wires, metrics.clone(), board.clone(), stop));
         let _kept = (told_rx, entries, rewinds_tx, trigger);

@@ -118,7 +118,7 @@ impl Scene {
         let (trigger, stop) = Stop::new();
         let metrics = AgentMetrics::new(&Registry::default());
         let agent =
-            crate::start(config, output, metrics, crate::Board::default(), Health::new(), stop).expect("starts");
+            crate::start(config, output, None, metrics, crate::Board::default(), Health::new(), stop).expect("starts");
         let mut lines = Vec::new();
         runtime.block_on(async {
             loop {

@@ -51,10 +51,16 @@ pub fn start_to_drain(folder: &Path, yaml: &str, drain_timeout: Duration) -> Run
 }
 
 pub fn run(config: AgentConfig) -> Running {
+    run_kept(config, None)
+}
+
+/// The same before an output that keeps offsets.
+pub fn run_kept(config: AgentConfig, keeper: Option<event::Keeper>) -> Running {
     let (output, groups) = mpsc::channel(1);
     let (trigger, stop) = Stop::new();
     let (metrics, board) = (AgentMetrics::new(&Registry::default()), Board::default());
-    let agent = agent::start(config, output, metrics.clone(), board.clone(), Health::new(), stop).expect("starts");
+    let agent =
+        agent::start(config, output, keeper, metrics.clone(), board.clone(), Health::new(), stop).expect("starts");
     Running { agent, groups, trigger, board, metrics }
 }
 

@@ -271,7 +271,7 @@ async fn a_running_agent_says_how_far_it_is() {
     let (output, mut groups) = tokio::sync::mpsc::channel(1);
     let (trigger, stop) = Stop::new();
     let running =
-        agent::start(config, output, AgentMetrics::new(&registry), board.clone(), health, stop).expect("starts");
+        agent::start(config, output, None, AgentMetrics::new(&registry), board.clone(), health, stop).expect("starts");
 
     let group = groups.recv().await.expect("lines");
     until(|| board.files(None).iter().any(|file| file.size == 11)).await;

@@ -1,8 +1,9 @@
 //! The debt of a group of records: settled once, or given back. It is never forgotten quietly.
 
 use crate::budget::Permit;
+use crate::ledger::Progress;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -107,6 +108,15 @@ struct Parts {
     is_returned: AtomicBool,
 }
 
+impl Parts {
+    /// True if no other part is owed any more, and none was given back.
+    fn is_last(self: &Arc<Self>) -> bool {
+        let is_last = Arc::strong_count(self) == 1;
+        fence(Ordering::Acquire); // What the others did before they were let go.
+        is_last && !self.is_returned.load(Ordering::Acquire)
+    }
+}
+
 impl Ack {
     /// Opens the debt. `ledger` is unbounded, yet never holds more than the byte budget allows to be in flight.
     pub fn new(debt: Debt, ledger: UnboundedSender<Entry>) -> Self {
@@ -134,6 +144,17 @@ impl Ack {
             other => self.owed = other,
         }
         is_durable
+    }
+
+    /// How far its stream is safe once it and everything before it is. `None` if that was reserved, and of a part as long as another
+    /// part is owed or if one was given back: the last one speaks for all.
+    pub fn progress(&self) -> Option<Progress> {
+        let debt = match &self.owed {
+            Some(Owed::Whole(debt, _)) => debt,
+            Some(Owed::Part(parts)) if parts.is_last() => &parts.debt,
+            Some(Owed::Part(_) | Owed::Reserved(_)) | None => return None,
+        };
+        Some(Progress { offset: debt.end, anchor: debt.anchor })
     }
 
     /// True once it is [reserved](Self::reserve): what is dropped from then on is not read again.
@@ -333,6 +354,26 @@ mod tests {
             parts.remove(0).settle();
             assert!(matches!(rx.try_recv(), Ok(Entry::Returned(_))), "{first}");
             assert!(rx.try_recv().is_err());
+        }
+    }
+
+    #[test]
+    fn only_the_last_part_says_how_far_its_stream_is_and_none_if_one_was_given_back() {
+        let offset = |ack: &Ack| ack.progress().map(|progress| progress.offset);
+        for (is_settled, last) in [(true, Some(10)), (false, None)] {
+            let (tx, _rx) = mpsc::unbounded_channel();
+            let whole = Ack::new(debt(&Budget::new(100)), tx);
+            assert_eq!(offset(&whole), Some(10));
+            let wanted = vec![share(Route::Main, 1, 5), share(Route::Dropped("a".into()), 0, 5)];
+            let mut parts = whole.divided(wanted);
+            assert_eq!(parts.iter().map(offset).collect::<Vec<_>>(), [None, None], "the other one is owed");
+            let other = parts.remove(1);
+            if is_settled {
+                other.settle()
+            } else {
+                drop(other)
+            }
+            assert_eq!(offset(&parts[0]), last);
         }
     }
 

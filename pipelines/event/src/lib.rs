@@ -6,6 +6,7 @@
 
 pub mod ack;
 pub mod budget;
+pub mod committed;
 pub mod document;
 pub mod gate;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod wire;
 
 pub use ack::{Ack, Anchor, Debt, Entry, Route, Share, StreamId};
 pub use budget::{Budget, Permit};
+pub use committed::{Committed, Keeper};
 pub use document::{Event, Metadata, Object, Value};
 pub use gate::{Gate, Intake, OpenGate};
 pub use id::{Incarnation, content_hash, document_id, foreign_id, parse_document_id};

@@ -47,6 +47,7 @@ pub struct Source {
     /// Path under which the file was found, as shipped in `log.file.path`.
     pub path: Arc<str>,
     fields: OnceLock<Box<str>>,
+    entry: OnceLock<Box<str>>,
     /// The file's life.
     pub incarnation: Incarnation,
     /// Epochs below this one are broken off: a span was given back, and what followed it must not overtake it.
@@ -56,8 +57,9 @@ pub struct Source {
 impl Source {
     /// A source whose current epoch is `epoch`.
     pub fn new(stream: StreamId, input: Arc<Input>, path: Arc<str>, incarnation: Incarnation, epoch: u32) -> Self {
-        let (fields, input, epoch) = (OnceLock::new(), RwLock::new(input), AtomicU32::new(epoch));
-        Self { stream, input, path, fields, incarnation, epoch }
+        let (fields, entry, input, epoch) =
+            (OnceLock::new(), OnceLock::new(), RwLock::new(input), AtomicU32::new(epoch));
+        Self { stream, input, path, fields, entry, incarnation, epoch }
     }
 
     /// What is known of the file itself, as JSON members without braces, empty if there is nothing.
@@ -69,6 +71,17 @@ impl Source {
     /// before the first group.
     pub fn set_fields(&self, fields: String) {
         self.fields.set(fields.into()).ok();
+    }
+
+    /// What finds the file again, in the input's own form: for an output that keeps offsets. `None` if this is no file, or no
+    /// output asks for it.
+    pub fn entry(&self) -> Option<&str> {
+        self.entry.get().map(|entry| &**entry)
+    }
+
+    /// Sets [`entry`](Self::entry). Once, before the first group.
+    pub fn set_entry(&self, entry: String) {
+        self.entry.set(entry.into()).ok();
     }
 
     /// What its records share now. Asked once a group.

@@ -1,7 +1,7 @@
 //! What `agent.yaml` says under `limits` → plans. Pure; a value that cannot be read is an error at its line and column.
 
 use super::schedule::Schedule;
-use crate::config::KafkaConfig;
+use crate::config::{Delivery, KafkaConfig};
 use crate::topic::is_name;
 use event::Priority;
 use serde::{Deserialize, Deserializer, de};
@@ -360,23 +360,17 @@ pub struct PlanError {
 ///
 /// Errors: the first plan that cannot be used.
 pub fn compile(configs: &[PlanConfig], kafka: &KafkaConfig, inputs: Option<&[&str]>) -> Result<Vec<Plan>, PlanError> {
-    let topics = [
-        ("kafka.topic", Some(kafka.topic.as_str())),
-        ("kafka.fallback_topic", kafka.fallback_topic.as_deref()),
-        ("kafka.dead_letter_topic", kafka.dead_letter_topic.as_deref()),
-    ];
     let mut names = BTreeSet::new();
     let check = |config: &PlanConfig| {
         let at = &config.name.referenced;
         let is_new = names.insert(config.name.value.clone());
-        let plan =
-            if is_new { plan(config, &topics, inputs) } else { Err("the name is used by an earlier plan".into()) };
+        let plan = if is_new { plan(config, kafka, inputs) } else { Err("the name is used by an earlier plan".into()) };
         plan.map_err(|what| PlanError { line: at.line(), column: at.column(), name: config.name.value.clone(), what })
     };
     configs.iter().map(check).collect()
 }
 
-fn plan(config: &PlanConfig, topics: &[(&str, Option<&str>)], inputs: Option<&[&str]>) -> Result<Plan, String> {
+fn plan(config: &PlanConfig, kafka: &KafkaConfig, inputs: Option<&[&str]>) -> Result<Plan, String> {
     let PlanConfig { name, matches, scope, rate, burst, window, schedule, shares, excess } = config;
     if name.value.is_empty() {
         return Err("name is empty".into());
@@ -400,9 +394,19 @@ fn plan(config: &PlanConfig, topics: &[(&str, Option<&str>)], inputs: Option<&[&
         }
     }
     if let Excess::Divert(to) = excess {
+        if kafka.delivery == Delivery::ExactlyOnce {
+            return Err("excess.divert: not with kafka.delivery: exactly_once, for what is diverted has a client of its own and \
+                        would not be in the transaction: use wait or drop"
+                .into());
+        }
         if !is_name(to) {
             return Err(format!("excess.divert: {to:?} is not a topic name (1 to 249 of a-z A-Z 0-9 . _ -)"));
         }
+        let topics = [
+            ("kafka.topic", Some(kafka.topic.as_str())),
+            ("kafka.fallback_topic", kafka.fallback_topic.as_deref()),
+            ("kafka.dead_letter_topic", kafka.dead_letter_topic.as_deref()),
+        ];
         if let Some((key, _)) = topics.iter().find(|(_, topic)| *topic == Some(to)) {
             return Err(format!("excess.divert: {to:?} is {key} itself: what is diverted needs a topic of its own"));
         }
@@ -427,10 +431,14 @@ mod tests {
     use super::*;
 
     fn load(yaml: &str) -> Result<Vec<Plan>, String> {
+        load_with(yaml, "dead_letter_topic: logs-dead")
+    }
+
+    fn load_with(yaml: &str, kafka: &str) -> Result<Vec<Plan>, String> {
         let configs: Vec<PlanConfig> =
             service::load::parse_config("agent.yaml".as_ref(), yaml).map_err(|error| error.to_string())?;
-        let kafka = "{brokers: ['a:9092'], dead_letter_topic: logs-dead}";
-        let kafka = service::load::parse_config("agent.yaml".as_ref(), kafka).map_err(|error| error.to_string())?;
+        let kafka = format!("{{brokers: ['a:9092'], {kafka}}}");
+        let kafka = service::load::parse_config("agent.yaml".as_ref(), &kafka).map_err(|error| error.to_string())?;
         compile(&configs, &kafka, Some(&["nginx", "app"])).map_err(|error| format!("agent.yaml{error}"))
     }
 
@@ -480,6 +488,17 @@ mod tests {
         refuse("rate: {events: 5/s}\n  schedule: Mon-Fry", "`Fry` is no day");
         refuse("rate: {events: 5/s}\n  burts: 2s", "unknown field `burts`");
         refuse("scope: host", "missing field `rate`");
+    }
+
+    #[test]
+    fn with_transactions_nothing_is_diverted() {
+        let plan = |excess: &str| format!("- name: a\n  rate: {{events: 5/s}}\n  excess: {excess}\n");
+        let error = load_with(&plan("{divert: later}"), "delivery: exactly_once").expect_err("is refused");
+        assert!(error.starts_with("agent.yaml:1:9: limit \"a\": excess.divert: not with kafka.delivery"), "{error}");
+        for excess in ["wait", "drop"] {
+            load_with(&plan(excess), "delivery: exactly_once").expect("valid");
+        }
+        load_with(&plan("{divert: later}"), "delivery: at_least_once").expect("valid");
     }
 
     #[test]

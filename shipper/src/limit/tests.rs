@@ -218,3 +218,11 @@ async fn what_was_broken_off_is_given_back_and_not_judged() {
     assert!(matches!(entries.try_recv(), Ok(Entry::Returned(_))));
     assert_eq!(limits.shown()[0].passed_events, 0);
 }
+
+#[tokio::test]
+async fn the_intake_closes_when_the_later_stages_have_ended_though_nothing_is_read() {
+    let Bench { intake, passed, task, .. } = Bench::start("[]", 1 << 20);
+    drop(passed);
+    tokio::time::timeout(Duration::from_secs(30), task).await.expect("within the limit").expect("it ends");
+    assert!(intake.groups.is_closed(), "so that reading ends, too");
+}

@@ -3,7 +3,8 @@
 use super::*;
 use crate::config::KafkaConfig;
 use bytes::Bytes;
-use event::{Ack, Anchor, Debt, Entry, Extra, Incarnation, Input, Permit, Record, Source, StreamId};
+use event::{Ack, Anchor, Committed, Debt, Entry, Extra, Incarnation, Input, Keeper, Permit, Record, Route, Share};
+use event::{Source, StreamId};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::mocking::MockCluster;
@@ -15,39 +16,45 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 const WAIT: Duration = Duration::from_secs(30);
-const OK: Code = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+pub(super) const OK: Code = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
 const TOO_LARGE: Code = Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 
 /// A stage that runs, and what an agent holds of it.
-struct Bench {
-    mock: MockCluster<'static, DefaultProducerContext>,
+pub(super) struct Bench {
+    pub(super) mock: MockCluster<'static, DefaultProducerContext>,
     output: mpsc::Sender<Group>,
     ledger: UnboundedSender<Entry>,
-    entries: UnboundedReceiver<Entry>,
-    source: Arc<Source>,
-    metrics: ShipperMetrics,
+    pub(super) entries: UnboundedReceiver<Entry>,
+    pub(super) source: Arc<Source>,
+    pub(super) metrics: ShipperMetrics,
     health: Health,
+    keeper: Option<Keeper>,
     _trigger: service::stop::Trigger,
     stage: tokio::task::JoinHandle<Drained>,
 }
 
 /// One record as the broker has it.
 #[derive(Debug)]
-struct Stored {
+pub(super) struct Stored {
     partition: i32,
     key: Option<Vec<u8>>,
-    value: String,
+    pub(super) value: String,
     headers: Vec<(String, String)>,
 }
 
 impl Bench {
     /// `topics`: with how many partitions.
-    #[expect(clippy::disallowed_methods, reason = "settlements, as in the agent")]
-    fn start(topics: &[(&str, i32)], kafka: &str) -> Self {
+    pub(super) fn start(topics: &[(&str, i32)], kafka: &str) -> Self {
         let mock = MockCluster::new(1).expect("the mock starts");
         for (topic, partitions) in topics {
             mock.create_topic(topic, *partitions, 1).expect("a topic");
         }
+        Self::on(mock, kafka)
+    }
+
+    /// The same with a broker that has run before.
+    #[expect(clippy::disallowed_methods, reason = "settlements, as in the agent")]
+    pub(super) fn on(mock: MockCluster<'static, DefaultProducerContext>, kafka: &str) -> Self {
         // Long enough that what is sent together is in one request.
         let linger = if kafka.contains("linger") { "" } else { "linger: 20ms, " };
         let yaml = format!("{{brokers: ['{}'], {linger}{kafka}}}", mock.bootstrap_servers());
@@ -57,19 +64,48 @@ impl Bench {
             (ShipperMetrics::new(&Registry::default()), Health::new(), Stop::new());
         let (output, input) = mpsc::channel(8);
         let (ledger, entries) = mpsc::unbounded_channel();
-        let stage = tokio::spawn(run(config, input, metrics.clone(), health.clone(), stop));
+        let (keeper, end) =
+            (config.kafka.delivery == crate::config::Delivery::ExactlyOnce).then(crate::transact::keeper).unzip();
+        let stage = tokio::spawn(run(config, input, metrics.clone(), health.clone(), stop, end));
         let input = Input { id: "nginx".into(), fields: r#""fields":{"service":"shop"}"#.into(), ..Input::default() };
         let source = Arc::new(Source::new(StreamId(1), Arc::new(input), "/a".into(), Incarnation(1), 0));
-        Self { mock, output, ledger, entries, source, metrics, health, _trigger: trigger, stage }
+        source.set_entry(r#"{"path":"/a"}"#.into());
+        Self { mock, output, ledger, entries, source, metrics, health, keeper, _trigger: trigger, stage }
+    }
+
+    /// What the topic of offsets had at the start.
+    pub(super) async fn committed(&mut self) -> Vec<Committed> {
+        let keeper = self.keeper.as_mut().expect("transactions");
+        let told = tokio::time::timeout(WAIT, &mut keeper.committed).await;
+        told.expect("within the limit").expect("it runs")
+    }
+
+    pub(super) fn forget(&self, file: (String, Incarnation)) {
+        self.keeper.as_ref().expect("transactions").forgotten.send(file).expect("it runs");
     }
 
     /// The next produce requests end so, one each.
-    fn answer(&self, codes: &[Code]) {
+    pub(super) fn answer(&self, codes: &[Code]) {
         self.mock.request_errors(RDKafkaApiKey::Produce, codes);
     }
 
     /// Sends lines under one debt; a parser found `user` in each.
-    async fn send(&self, epoch: u32, lines: &[(&str, &str)]) {
+    pub(super) async fn send(&self, epoch: u32, lines: &[(&str, &str)]) {
+        self.output.send(self.group(epoch, lines)).await.expect("it runs");
+    }
+
+    /// The same of a debt of which another part, which is returned, is owed elsewhere.
+    pub(super) async fn send_part(&self, epoch: u32, lines: &[(&str, &str)]) -> Ack {
+        let mut group = self.group(epoch, lines);
+        let share = |route, events| Share { route, events, bytes: 1 };
+        let mut parts = group.ack.divided(vec![share(Route::Main, 1), share(Route::Dropped("a".into()), 0)]);
+        let other = parts.pop().expect("two parts");
+        group.ack = parts.pop().expect("two parts");
+        self.output.send(group).await.expect("it runs");
+        other
+    }
+
+    fn group(&self, epoch: u32, lines: &[(&str, &str)]) -> Group {
         let (mut buffer, mut records) = (String::new(), Vec::new());
         for (line, user) in lines {
             let start = buffer.len() as u32;
@@ -86,15 +122,14 @@ impl Bench {
         let debt = Debt { stream, epoch, seq: 0, start: 0, end, anchor, events, bytes: end, held };
         let (source, ack) = (self.source.clone(), Ack::new(debt, self.ledger.clone()));
         let (buffer, read_at_ms) = (Bytes::from(buffer), 1_700_000_000_000);
-        let group = Group { source, epoch, buffer, records, read_at_ms, reread: false, divert: None, ack };
-        self.output.send(group).await.expect("it runs");
+        Group { source, epoch, buffer, records, read_at_ms, reread: false, divert: None, ack }
     }
 
-    async fn entry(&mut self) -> Entry {
+    pub(super) async fn entry(&mut self) -> Entry {
         tokio::time::timeout(WAIT, self.entries.recv()).await.expect("within the limit").expect("the ledger is open")
     }
 
-    async fn settled(&mut self) {
+    pub(super) async fn settled(&mut self) {
         let entry = self.entry().await;
         assert!(matches!(entry, Entry::Settled(_)), "{entry:?}");
     }
@@ -106,11 +141,11 @@ impl Bench {
     }
 
     /// Sends; what is given back is read again, as an agent would, until it is settled. Returns how often it was given back.
-    async fn deliver(&mut self, lines: &[(&str, &str)]) -> u32 {
+    pub(super) async fn deliver(&mut self, lines: &[(&str, &str)]) -> u32 {
         self.deliver_from(0, lines).await
     }
 
-    async fn deliver_from(&mut self, first: u32, lines: &[(&str, &str)]) -> u32 {
+    pub(super) async fn deliver_from(&mut self, first: u32, lines: &[(&str, &str)]) -> u32 {
         for epoch in first.. {
             self.send(epoch, lines).await;
             if matches!(self.entry().await, Entry::Settled(_)) {
@@ -122,7 +157,7 @@ impl Bench {
     }
 
     /// All records of a topic, by partition and offset.
-    fn stored(&self, topic: &str) -> Vec<Stored> {
+    pub(super) fn stored(&self, topic: &str) -> Vec<Stored> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.mock.bootstrap_servers()).set("group.id", "tests");
         let consumer: BaseConsumer = config.create().expect("a consumer");
@@ -154,11 +189,17 @@ impl Bench {
         stored
     }
 
-    fn values(&self, topic: &str) -> Vec<String> {
+    pub(super) fn values(&self, topic: &str) -> Vec<String> {
         self.stored(topic).into_iter().map(|stored| stored.value).collect()
     }
 
-    async fn end(self) -> Drained {
+    /// Ends it; the broker goes on.
+    pub(super) async fn end_and_keep(self) -> (Drained, MockCluster<'static, DefaultProducerContext>) {
+        drop(self.output);
+        (self.stage.await.expect("it ends"), self.mock)
+    }
+
+    pub(super) async fn end(self) -> Drained {
         drop(self.output);
         self.stage.await.expect("it ends")
     }

@@ -7,20 +7,41 @@ use crate::ffi::{Finished, Keys, Records};
 use crate::producer::{Alone, Owed};
 use crate::remedy::{Remedy, remedy};
 use crate::template::Of;
-use event::wire;
+use event::{Group, StreamId, wire};
 use rdkafka::error::RDKafkaErrorCode;
 use service::clock::monotonic;
 
 /// A record that was refused as too large is cut to this part of its size.
 const SHRINK: f64 = 0.8;
 
+/// Most records whose way is remembered over a transaction that one of them broke; with more each is found out again.
+const VERDICTS_MAX: usize = 10_000;
+
+/// What is to become of a record that was refused in a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verdict {
+    /// It is cut to so many bytes.
+    Room(usize),
+    /// It becomes a dead letter of so many bytes at most.
+    Letter(RDKafkaErrorCode, usize),
+}
+
 impl Sender {
     /// True if the records of `lines` are to be sent one by one.
     pub(super) fn is_singly(&mut self, lines: &Lines) -> bool {
+        let first = lines.records.first().map_or(0, |record| record.offset);
+        self.is_one_by_one(lines.source.stream, first)
+    }
+
+    /// True if a record of `group` may be refused.
+    pub(crate) fn is_suspect(&mut self, group: &Group) -> bool {
+        self.is_one_by_one(group.source.stream, group.records.first().map_or(0, |record| record.offset))
+    }
+
+    fn is_one_by_one(&mut self, stream: StreamId, first: u64) -> bool {
         if self.singly.is_empty() {
             return false;
         }
-        let (stream, first) = (lines.source.stream, lines.records.first().map_or(0, |record| record.offset));
         let is_singly = self.singly.get(&stream).is_some_and(|until| first < *until);
         if !is_singly {
             self.singly.remove(&stream);
@@ -39,8 +60,17 @@ impl Sender {
             self.config.key.render(of, &mut self.key, |_| true);
             let key: Box<[u8]> = self.key.as_bytes().into();
             let lane = self.routes[route].choose(&key, record.bytes.len());
+            let place = (lines.source.stream, record.offset);
             let lines = Lines { records: vec![record.clone()], ..lines.clone() };
-            parts.push(self.one(route, lane, key, lines, self.routes[route].record_bytes_max));
+            let verdict = if self.verdicts.is_empty() { None } else { self.verdicts.get(&place).copied() };
+            parts.push(match (verdict, self.dead_letters) {
+                (Some(Verdict::Letter(code, room)), Some(letters)) => {
+                    let lane = self.routes[letters].choose(&key, room);
+                    self.letter(lane, key, lines, room, code)
+                }
+                (Some(Verdict::Room(room)), _) => self.one(route, lane, key, lines, room),
+                _ => self.one(route, lane, key, lines, self.routes[route].record_bytes_max),
+            });
         }
         parts
     }
@@ -55,7 +85,9 @@ impl Sender {
         let Finished { owed, failure } = finished;
         let (gate, bytes) = (owed.gate.clone(), owed.bytes);
         match failure.map(|code| (code, remedy(code))) {
+            Some((code, remedy)) if self.attempt.is_some() => self.judge(owed, code, remedy),
             None => {
+                self.verdicts.remove(&(owed.source.stream, owed.last_offset));
                 if let Some(code) = owed.alone.as_ref().and_then(|alone| alone.refused) {
                     self.metrics.dead_lettered.with_label_values(&[&format!("{code:?}")]).inc();
                 }
@@ -68,6 +100,35 @@ impl Sender {
             }
         }
         gate.reported(bytes);
+    }
+
+    /// In a transaction nothing can be sent in the place of a record that was refused: its file is read again, and then the
+    /// record goes the way that is found here.
+    fn judge(&mut self, owed: Owed, code: RDKafkaErrorCode, remedy: Remedy) {
+        owed.source.break_off(owed.epoch);
+        let Some(alone) = &owed.alone else { return };
+        let is_letter = Some(owed.route) == self.dead_letters;
+        let letters = self.dead_letters.filter(|_| !is_letter).map(|letters| self.routes[letters].record_bytes_max);
+        let smaller = (alone.payload_bytes as f64 * SHRINK) as usize;
+        let verdict = match (remedy, letters) {
+            (Remedy::TooLarge, _) if is_letter => Some(Verdict::Letter(alone.refused.unwrap_or(code), smaller)),
+            (Remedy::TooLarge, Some(room)) if self.config.kafka.too_large == TooLarge::DeadLetter => {
+                Some(Verdict::Letter(code, room))
+            }
+            (Remedy::TooLarge, _) => Some(Verdict::Room(smaller)),
+            (Remedy::Refused, Some(room)) => Some(Verdict::Letter(code, room)),
+            (Remedy::Refused, None) => {
+                tracing::error!(path = &*owed.source.path, offset = owed.last_offset, error = %code,
+                    "the broker refuses this record, and the file waits for it; set kafka.dead_letter_topic");
+                None
+            }
+            (Remedy::Retry | Remedy::LookAgain | Remedy::Rebuild | Remedy::Stop, _) => None,
+        };
+        let Some(verdict) = verdict else { return };
+        if self.verdicts.len() >= VERDICTS_MAX {
+            self.verdicts.clear();
+        }
+        self.verdicts.insert((owed.source.stream, owed.last_offset), verdict);
     }
 
     fn too_large(&mut self, owed: Owed, code: RDKafkaErrorCode) {
