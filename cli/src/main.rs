@@ -7,6 +7,7 @@ mod inputs;
 mod reload;
 
 mod audit;
+mod catalog;
 mod check;
 mod dlq;
 mod grok;
@@ -60,6 +61,8 @@ enum Command {
     Limits(limits::Options),
     /// Says what is wrong with a configuration, as file:line:column
     Check(check::Options),
+    /// Lists and shows the pipelines that come with the program, and begins new ones
+    Catalog(catalog::Options),
     /// Lists, shows, replays and removes dead letters
     Dlq(dlq::Options),
     /// Tries a grok pattern on lines, and says why one does not match
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dlq(options) => dlq::run(&options),
+        Command::Catalog(options) => catalog::run(&options),
         Command::Grok(options) => grok::run(&options),
         Command::Produce(options) => produce::run(&options),
         Command::Limits(options) => limits::run(&options),

@@ -2,6 +2,7 @@
 """Starts one program, waits until it has done its work, and tells what that cost: processor time, memory, time to the first record.
 
     measure.py agent   NAME LINES BROKER TOPIC PARTITIONS -- COMMAND...     done when TOPIC holds LINES records
+    measure.py acknowledged NAME LINES METRICS            -- COMMAND...     done when the agent says that LINES are acknowledged
     measure.py indexer NAME LINES SINK                    -- COMMAND...     done when the null sink counted LINES documents
 
 One JSON line. Processor time is that of the whole process tree, as wall time on a shared machine says little.
@@ -17,6 +18,7 @@ import urllib.request
 
 LIMIT_S = float(os.environ.get("LIMIT_S", "180"))
 LOOK_EVERY_S = 0.02
+ASK_EVERY_S = 0.1  # Each question costs the agent a page of metrics.
 
 
 def tree(root):
@@ -66,6 +68,15 @@ def in_topic(broker, topic, partitions):
     return sum(int(n) for n in re.findall(r"offset (\d+)", answer.stdout))
 
 
+def acknowledged(address):
+    try:
+        with urllib.request.urlopen("http://%s/metrics" % address) as answer:
+            found = re.findall(r"^tailrace_agent_events_acknowledged_total\{.*\} (\d+)", answer.read().decode(), re.M)
+    except OSError:
+        return 0  # It does not listen yet.
+    return sum(map(int, found))
+
+
 def in_sink(sink):
     with urllib.request.urlopen(sink + "/stats") as answer:
         return json.load(answer)
@@ -75,7 +86,10 @@ def main():
     kind, name, lines = sys.argv[1], sys.argv[2], int(sys.argv[3])
     split = sys.argv.index("--")
     where, command = sys.argv[4:split], sys.argv[split + 1:]
-    if kind == "agent":
+    every = LOOK_EVERY_S
+    if kind == "acknowledged":
+        count, every = lambda: acknowledged(where[0]), ASK_EVERY_S
+    elif kind == "agent":
         count = lambda: in_topic(where[0], where[1], int(where[2]))
     else:
         urllib.request.urlopen(where[0] + "/reset").read()
@@ -97,7 +111,7 @@ def main():
         elif done < lines:
             break
         if done < lines:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(every)
     took = time.monotonic() - begun
     if ended is None:
         pids = tree(process.pid)

@@ -159,8 +159,8 @@ t_wait_seconds_count 1
 t_all_total 1
 # HELP t_dropped_total Dropped.
 # TYPE t_dropped_total counter
-t_dropped_total{output="near",reason="x"} 1
-t_dropped_total{output="far",reason="y"} 2
+t_dropped_total{reason="x",output="near"} 1
+t_dropped_total{reason="y",output="far"} 2
 # HELP t_lines_total Lines.
 # TYPE t_lines_total counter
 t_lines_total{output="near"} 1
