@@ -126,7 +126,7 @@ mod tests {
         };
         let refused = |running: &[(&str, &KafkaConfig)]| read(&path, running).err().expect("is refused").to_string();
         let error = refused(&[("kafka", &runs("exactly_once"))]);
-        assert!(error.contains("agent.yaml:2:16: limit \"p\": excess.divert: not with"), "{error}");
+        assert!(error.contains("agent.yaml:2:17: limit \"p\": excess.divert: not with"), "{error}");
         let same = runs("at_least_once");
         let news = read(&path, &[("kafka", &same)]).unwrap_or_else(|error| panic!("{error:#}"));
         assert_eq!((news.len(), news[0].plans.len(), news[0].inputs.len()), (1, 1, 1));
