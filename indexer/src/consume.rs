@@ -18,6 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use service::clock::monotonic;
 use service::failpoint;
 use service::stop::Stop;
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,9 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 const LEAVE_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for one seek.
 const SEEK_WAIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether a topic that is gone is there again, and the longest wait for an answer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_WAIT: Duration = Duration::from_secs(2);
 /// Most parcels that wait for one worker.
 pub const LANE_PARCELS_MAX: usize = 4;
 /// Most records taken in one round, before settlements are looked at again.
@@ -94,6 +98,9 @@ struct Round {
     full_since: Option<Instant>,
     paused: bool,
     commit_due: Instant,
+    /// Topics that are gone, and when it is looked next whether they are there again.
+    gone: BTreeSet<String>,
+    look_due: Instant,
 }
 
 impl Consume {
@@ -124,7 +131,13 @@ impl Consume {
     }
 
     fn consume(&mut self, stop: &Stop) -> anyhow::Result<Ended> {
-        let mut round = Round { full_since: None, paused: false, commit_due: monotonic() + COMMIT_EVERY };
+        let mut round = Round {
+            full_since: None,
+            paused: false,
+            commit_due: monotonic() + COMMIT_EVERY,
+            gone: BTreeSet::new(),
+            look_due: monotonic(),
+        };
         while !stop.is_stopped() {
             self.round(&mut round)?;
         }
@@ -136,6 +149,7 @@ impl Consume {
         while let Some(change) = self.consumer.context().next_change() {
             self.change(change, round.paused)?;
         }
+        self.look_for_gone(round);
         self.rewind();
         if monotonic() >= round.commit_due {
             self.commit();
@@ -216,10 +230,48 @@ impl Consume {
         }
     }
 
+    /// A topic that was gone and is there again is another one: where it counts from 0, it is read from there. Reading an old one
+    /// again after a wrong answer would cost time and no more: its documents have their ids.
+    fn look_for_gone(&mut self, round: &mut Round) {
+        round.gone.extend(self.consumer.context().take_gone());
+        if round.gone.is_empty() || monotonic() < round.look_due {
+            return;
+        }
+        round.look_due = monotonic() + LOOK_EVERY;
+        let topics: Vec<_> = round.gone.iter().cloned().collect();
+        for topic in topics {
+            match self.beginnings(&topic) {
+                Ok(Some(beginnings)) => {
+                    for (partition, _) in beginnings.into_iter().filter(|(_, first)| *first == 0) {
+                        tracing::warn!(
+                            topic,
+                            partition,
+                            "the topic was gone and is there again, it is read from its beginning"
+                        );
+                        self.partitions.begin_anew(&topic, partition);
+                    }
+                    round.gone.remove(&topic);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(topic, %error, "asking for a topic that was gone, trying on"),
+            }
+        }
+    }
+
+    /// The first offset of each partition of `topic` that is ours. `None` if it is not there.
+    fn beginnings(&self, topic: &str) -> Result<Option<Vec<(i32, i64)>>, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), LOOK_WAIT)?;
+        if metadata.topics().iter().all(|found| found.error().is_some() || found.partitions().is_empty()) {
+            return Ok(None);
+        }
+        let first = |partition| Ok((partition, self.consumer.fetch_watermarks(topic, partition, LOOK_WAIT)?.0));
+        self.partitions.numbers(topic).into_iter().map(first).collect::<Result<_, _>>().map(Some)
+    }
+
     /// Seeks back where parcels were given back.
     fn rewind(&mut self) {
         for (topic, partition, offset) in self.partitions.rewinds() {
-            tracing::warn!(%topic, partition, offset, "records were given back, reading them again");
+            tracing::warn!(%topic, partition, offset, "reading again from there");
             // With a wait, so that nothing fetched before the seek comes after it.
             match self.consumer.seek(&topic, partition, Offset::Offset(offset as i64), SEEK_WAIT) {
                 Ok(()) => self.partitions.rewound(&topic, partition),

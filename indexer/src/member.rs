@@ -7,12 +7,12 @@ use crate::metrics::Metrics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use service::health::Health;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,6 +35,8 @@ pub struct Member {
     closing: AtomicBool,
     commits: AtomicU64,
     commit_failed: AtomicBool,
+    /// Topics that the brokers did not know when they were asked.
+    gone: Mutex<BTreeSet<String>>,
     metrics: Metrics,
     health: Health,
 }
@@ -44,7 +46,7 @@ impl Member {
     pub fn new(metrics: Metrics, health: Health) -> Self {
         let changes = Mutex::default();
         let (closing, commits, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
-        Self { changes, closing, commits, commit_failed, metrics, health }
+        Self { changes, closing, commits, commit_failed, gone: Mutex::default(), metrics, health }
     }
 
     /// The next change that waits.
@@ -68,6 +70,23 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Topics that were found to be gone since the last call.
+    pub fn take_gone(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The topic that an error says is not there. librdkafka tells it in words only: `logs [0]: topic does not exist (Broker: …)`.
+fn gone(error: &KafkaError, reason: &str) -> Option<String> {
+    let is_gone = matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+    );
+    let (topic, _) = reason.split_once(" [").filter(|_| is_gone)?;
+    Some(topic.to_owned())
+}
+
 impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         match level {
@@ -81,6 +100,7 @@ impl ClientContext for Member {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka");
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(gone(&error, reason));
         self.metrics.consume_errors.inc();
         self.health.set(PART, Some(format!("{error}: {reason}")));
     }

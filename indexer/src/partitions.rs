@@ -210,6 +210,20 @@ impl Partitions {
         }
     }
 
+    /// The partitions of `topic` that are assigned.
+    pub fn numbers(&self, topic: &str) -> Vec<i32> {
+        self.by_name.get(topic).into_iter().flat_map(|numbers| numbers.keys().copied()).collect()
+    }
+
+    /// The partition's topic was deleted and made anew: it is read from its beginning, also if it already has as many records as
+    /// the old one had.
+    pub fn begin_anew(&mut self, topic: &str, partition: i32) {
+        if let Some(track) = self.track(topic, partition).filter(|track| track.rewind != Some(u64::MAX)) {
+            track.gathered = Gathered::default();
+            track.rewind = Some(0);
+        }
+    }
+
     /// Where the consumer has to seek before records of those partitions are taken again.
     pub fn rewinds(&self) -> Vec<Spot> {
         let wanted = |track: &Track| track.rewind.filter(|offset| *offset != u64::MAX);
@@ -441,6 +455,25 @@ mod tests {
         note_all(&mut partitions, &mut rx);
         check(&partitions, &[(0, 1)]);
         assert!(partitions.is_settled());
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_read_from_its_beginning_also_where_it_is_longer_than_the_old_one() {
+        let (mut partitions, mut rx) = partitions();
+        take(&mut partitions, 0, &[5, 6]);
+        hand_on(&mut partitions).iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        take(&mut partitions, 0, &[7, 8]); // Of the new topic, gathered before anybody knew.
+        partitions.begin_anew("logs", 0);
+        assert_eq!(partitions.rewinds(), [("logs".into(), 0, 0)]);
+        take(&mut partitions, 0, &[9]); // Fetched before the seek.
+        partitions.rewound("logs", 0);
+        take(&mut partitions, 0, &[0, 1, 2]);
+        hand_on(&mut partitions).iter().for_each(finish);
+        note_all(&mut partitions, &mut rx);
+        check(&partitions, &[(0, 3)]);
+        assert!(partitions.is_settled());
+        partitions.begin_anew("other", 0); // Not ours: nothing happens.
     }
 
     #[test]
