@@ -14,6 +14,7 @@ use service::logs::LogConfig;
 use service::metrics::Registry;
 use service::stop::Stop;
 use shipper::{Drained, KafkaConfig, Limits, Plan, PlanConfig, Shipper, ShipperConfig, ShipperMetrics};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -255,8 +256,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let reloaded = running.iter().map(Running::reloaded).collect();
     crate::reload::watch(path, dir, reloaded, health.clone(), stop.clone())?;
     health.ready(true);
-    let ended = running.into_iter().map(Running::join).collect::<anyhow::Result<Vec<_>>>();
-    ended.map(|codes| finish(codes.into_iter().flatten().next()))
+    let waits = running.into_iter().map(|running| move || running.join()).collect();
+    let ended: anyhow::Result<Vec<_>> = all_of(waits).into_iter().collect();
+    ended.map(|undone| finish(undone.into_iter().flatten().next()))
+}
+
+/// Waits for all, side by side: one that ends early, and be it with an error, ends no other. A panic in one is a panic here, at once.
+fn all_of<R: Send + 'static>(waits: Vec<impl FnOnce() -> R + Send + 'static>) -> Vec<R> {
+    let (done, ended) = std::sync::mpsc::channel();
+    for wait in waits {
+        let done = done.clone();
+        std::thread::spawn(move || done.send(std::panic::catch_unwind(AssertUnwindSafe(wait))));
+    }
+    drop(done);
+    let unwound = |ended: std::thread::Result<R>| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    ended.into_iter().map(unwound).collect()
 }
 
 /// What ships to one output, before it runs.
@@ -282,8 +296,8 @@ impl Part {
         let kafka = shipper.kafka.clone();
         let (output, mut shipper) = shipper::start(shipper, limits.clone(), metrics, health.clone(), stop.clone())?;
         let keeper = shipper.keeper();
-        let agent = agent::start(agent, output, keeper, agent_metrics.clone(), board, health, stop.clone())?;
-        Ok(Running { id, kafka, agent, shipper, limits, metrics: agent_metrics })
+        let agent = agent::start(agent, output, keeper, agent_metrics.clone(), board, health.clone(), stop.clone())?;
+        Ok(Running { id, kafka, agent, shipper, limits, metrics: agent_metrics, health })
     }
 }
 
@@ -295,6 +309,7 @@ struct Running {
     shipper: Shipper,
     limits: Limits,
     metrics: AgentMetrics,
+    health: Health,
 }
 
 impl Running {
@@ -304,8 +319,16 @@ impl Running {
         Reloaded { output, kafka, inputs: self.agent.reloader(), limits, metrics }
     }
 
-    /// Waits for its end; what was not done, if anything.
+    /// Waits for its end; what was not done, if anything. An error is told at once: other outputs may go on for long.
     fn join(self) -> anyhow::Result<Option<&'static str>> {
+        let (output, health) = (self.id.clone(), self.health.clone());
+        self.end().inspect_err(|error| {
+            tracing::error!(output, error = format!("{error:#}"), "this output has ended");
+            health.set("kafka", Some(format!("it has ended: {error:#}")));
+        })
+    }
+
+    fn end(self) -> anyhow::Result<Option<&'static str>> {
         // It ends when the shipper has taken or given back everything, so it is waited for first.
         let left = self.agent.join();
         if left.by_itself {
@@ -334,4 +357,31 @@ fn finish(undone: Option<&'static str>) -> ExitCode {
     };
     tracing::error!("{undone}");
     ExitCode::from(UNFINISHED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_ends_with_an_error_ends_no_other() {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        type Wait = Box<dyn FnOnce() -> Result<u8, &'static str> + Send>;
+        let failing: Wait = Box::new(move || {
+            stop.send(()).expect("the other one waits, though it comes later");
+            Err("replaced")
+        });
+        let going_on: Wait = Box::new(move || stopped.recv().map(|()| 7).map_err(|_| "nobody stopped it"));
+        let mut ended = all_of(vec![going_on, failing]);
+        ended.sort();
+        assert_eq!(ended, [Ok(7), Err("replaced")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "wrong code")]
+    fn a_panic_is_not_waited_out() {
+        let (_stop, stopped) = std::sync::mpsc::channel::<()>();
+        let waiting: Box<dyn FnOnce() + Send> = Box::new(move || _ = stopped.recv());
+        all_of(vec![waiting, Box::new(|| panic!("wrong code"))]);
+    }
 }
