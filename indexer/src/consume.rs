@@ -231,7 +231,7 @@ impl Consume {
     }
 
     /// A topic that was gone and is there again is another one: where it counts from 0, it is read from there. Reading an old one
-    /// again after a wrong answer would cost time and no more: its documents have their ids.
+    /// again after a wrong answer costs time, and makes copies only with `document_id: none`.
     fn look_for_gone(&mut self, round: &mut Round) {
         round.gone.extend(self.consumer.context().take_gone());
         if round.gone.is_empty() || monotonic() < round.look_due {

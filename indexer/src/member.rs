@@ -153,3 +153,19 @@ impl ConsumerContext for Member {
         self.commits.fetch_add(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_gone_is_named_by_the_error() {
+        let error = |code| KafkaError::Global(code);
+        let told = |code, reason| gone(&error(code), reason);
+        let reason = "t-anew-1 [0]: topic does not exist (Broker: Unknown topic or partition)";
+        assert_eq!(told(RDKafkaErrorCode::UnknownTopicOrPartition, reason), Some("t-anew-1".to_owned()));
+        assert_eq!(told(RDKafkaErrorCode::UnknownTopic, "logs [12]: gone"), Some("logs".to_owned()));
+        assert_eq!(told(RDKafkaErrorCode::BrokerTransportFailure, reason), None);
+        assert_eq!(told(RDKafkaErrorCode::UnknownTopicOrPartition, "no topic is named"), None);
+    }
+}
