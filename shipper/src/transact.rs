@@ -97,6 +97,17 @@ pub(crate) enum Uncommitted {
     Unknown(anyhow::Error, Undecided),
 }
 
+/// What a committed transaction settles.
+#[derive(Debug)]
+#[must_use = "dropped, it is given back and sent again"]
+pub(crate) struct Safe(Vec<Kept>);
+
+impl Safe {
+    pub(crate) fn settle(self) {
+        self.0.into_iter().for_each(|(_, ack)| ack.settle());
+    }
+}
+
 /// What depends on a transaction of which nobody knows whether it was committed.
 #[derive(Debug)]
 pub(crate) struct Undecided {
@@ -107,23 +118,19 @@ pub(crate) struct Undecided {
 
 impl Undecided {
     /// True if `found`, which was read since, has its offsets: all of them or none.
-    fn is_in(&self, found: &Found) -> bool {
+    pub(crate) fn is_in(&self, found: &Found) -> bool {
         let is_there = |(file, progress): &(File, Progress)| found.files.get(file).map(|at| at.0) == Some(*progress);
         self.offsets.first().is_some_and(is_there)
     }
 
-    /// Settles everything, or gives it back. Returns whether it was committed.
-    pub(crate) fn decide(self, found: &Found) -> bool {
-        let is_committed = self.is_in(found);
-        for (source, epoch) in self.sources.iter().filter(|_| !is_committed) {
+    /// Settles everything, or gives it back.
+    pub(crate) fn end(self, is_committed: bool) {
+        if is_committed {
+            return Safe(self.kept).settle();
+        }
+        for (source, epoch) in &self.sources {
             source.break_off(*epoch); // What follows must not overtake it.
         }
-        for (_, ack) in self.kept {
-            if is_committed {
-                ack.settle();
-            }
-        }
-        is_committed
     }
 }
 
@@ -313,13 +320,13 @@ impl Transact {
         if open.is_closing && open.attempt.is_idle() { Next::Commit } else { Next::Nothing }
     }
 
-    /// Commits the open transaction, in which nothing is on its way any more, and settles its groups.
+    /// Commits the open transaction, in which nothing is on its way any more. Returns its groups, which are safe now.
     pub(crate) async fn commit(
         &mut self,
         client: &BaseProducer<Context>,
         patience: Patience<'_>,
-    ) -> Result<(), Uncommitted> {
-        let Some(open) = &self.open else { return Ok(()) };
+    ) -> Result<Safe, Uncommitted> {
+        let Some(open) = &self.open else { return Ok(Safe(Vec::new())) };
         if open.sources.values().any(|(source, epoch)| !source.is_current(*epoch)) {
             return Err(Uncommitted::Abort(anyhow::anyhow!("a part of it is read again")));
         }
@@ -352,8 +359,7 @@ impl Transact {
         }
         service::failpoint::hit("shipper-transaction-after-commit");
         self.forgetting.clear();
-        kept.into_iter().for_each(|(_, ack)| ack.settle());
-        Ok(())
+        Ok(Safe(kept))
     }
 
     /// Writes the offsets, and that files are forgotten.

@@ -94,8 +94,9 @@ impl Stage {
         }
         let client = producer.client.clone();
         match transact.commit(&client, &mut || self.patience.is_left()).await {
-            Ok(()) => {
+            Ok(safe) => {
                 self.metrics.transactions.with_label_values(&["committed"]).inc();
+                safe.settle();
                 sender.end_attempt();
                 Ok(producer)
             }
@@ -129,9 +130,9 @@ impl Stage {
             doubtful.append(&mut told.doubtful);
         }
         producer.reports.look_again(doubtful);
+        self.metrics.transactions.with_label_values(&["aborted"]).inc();
         transact.give_back();
         sender.end_attempt();
-        self.metrics.transactions.with_label_values(&["aborted"]).inc();
         Ok(producer)
     }
 
@@ -169,11 +170,12 @@ impl Stage {
             producer.drain(Duration::ZERO).await;
             return Err(self.replaced());
         }
-        let is_committed = undecided.is_some_and(|undecided| undecided.decide(&found));
+        let is_committed = undecided.as_ref().is_some_and(|undecided| undecided.is_in(&found));
         tracing::info!(is_committed, "the topic of offsets says what became of the last transaction");
         self.has_given_back |= !is_committed;
         let result = if is_committed { "committed" } else { "aborted" };
         self.metrics.transactions.with_label_values(&[result]).inc();
+        undecided.into_iter().for_each(|undecided| undecided.end(is_committed));
         self.transact = Some(transact);
         Ok(producer)
     }
