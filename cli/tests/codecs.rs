@@ -92,7 +92,7 @@ fn ship_under(limits: &str, times: usize, brokers: &str, topic: &str, options: &
     std::iter::from_fn(|| entries.try_recv().ok()).collect()
 }
 
-/// Where the records of `topic` say that they were diverted from: in the payload of codec json, in a header of the others.
+/// Where the records of `topic` say that they were diverted from: in a header, else in the payload.
 fn diverted(brokers: &str, topic: &str) -> Vec<serde_json::Value> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "codecs").create().expect("a consumer");
@@ -102,10 +102,12 @@ fn diverted(brokers: &str, topic: &str) -> Vec<serde_json::Value> {
     let (_, end) = consumer.fetch_watermarks(topic, 0, WAIT).expect("the mock answers");
     let told = |_| {
         let message = consumer.poll(WAIT).expect("a record").expect("no error");
-        let header = message.headers().and_then(|headers| {
-            headers.iter().find(|header| header.key == event::wire::EVENT).and_then(|header| header.value)
-        });
-        let event = header.or(message.payload()).expect("a payload");
+        let of = |name| {
+            let mut headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            headers.find(|header| header.key == name).and_then(|header| header.value)
+        };
+        let line = of(event::wire::LINE).map(|value| event::wire::parse_line(value).expect("of this format").2);
+        let event = line.or(of(event::wire::EVENT)).or(message.payload()).expect("a payload");
         let event: serde_json::Value = serde_json::from_slice(event).expect("JSON");
         event["@metadata"]["diverted"].clone()
     };

@@ -56,6 +56,14 @@ pub(crate) fn of_letter(headers: &BTreeMap<String, String>) -> Option<Result<Sen
 }
 
 fn read<'m>(of: impl Fn(Header) -> Option<&'m [u8]>) -> Option<Result<Sent<'m>, String>> {
+    if let Some(line) = of(Header::Line) {
+        return Some(match wire::parse_line(line) {
+            Ok((incarnation, offset, event)) => {
+                Ok(Sent { event, incarnation, body: line_at(offset, of(Header::Flags)) })
+            }
+            Err(error) => Err(error.to_string()),
+        });
+    }
     let format = of(Header::Format)?;
     if format != wire::FORMAT_NOW.as_bytes() {
         let format = String::from_utf8_lossy(format);
@@ -72,15 +80,21 @@ fn read<'m>(of: impl Fn(Header) -> Option<&'m [u8]>) -> Option<Result<Sent<'m>, 
         let Some(offset) = text(Header::SourceOffset).and_then(|digits| digits.parse().ok()) else {
             return wrong(wire::SOURCE_OFFSET);
         };
-        let has = |flag| text(Header::Flags).is_some_and(|flags| flags.split(',').any(|one| one == flag));
-        Body::Line { offset, is_truncated: has(wire::TRUNCATED), is_without_message: has(wire::WITHOUT_MESSAGE) }
+        line_at(offset, of(Header::Flags))
     };
     Some(Ok(Sent { event, incarnation, body }))
+}
+
+fn line_at(offset: u64, flags: Option<&[u8]>) -> Body<'static> {
+    let has =
+        |flag: &str| flags.is_some_and(|flags| flags.split(|byte| *byte == b',').any(|one| one == flag.as_bytes()));
+    Body::Line { offset, is_truncated: has(wire::TRUNCATED), is_without_message: has(wire::WITHOUT_MESSAGE) }
 }
 
 /// The headers that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Header {
+    Line,
     Format,
     Event,
     Incarnation,
@@ -90,8 +104,8 @@ enum Header {
 }
 
 /// Their names, as the library wants them.
-static NAMES: LazyLock<[CString; 6]> = LazyLock::new(|| {
-    [wire::FORMAT, wire::EVENT, wire::INCARNATION, wire::SPANS, wire::SOURCE_OFFSET, wire::FLAGS]
+static NAMES: LazyLock<[CString; 7]> = LazyLock::new(|| {
+    [wire::LINE, wire::FORMAT, wire::EVENT, wire::INCARNATION, wire::SPANS, wire::SOURCE_OFFSET, wire::FLAGS]
         .map(|name| CString::new(name).expect("a constant without a zero byte"))
 });
 
@@ -129,6 +143,8 @@ mod tests {
         let body = Body::Line { offset: 42, is_truncated: true, is_without_message: false };
         let (event, incarnation) = (b"{}".as_slice(), Incarnation(255));
         assert_eq!(line, Some(Ok(Sent { event, incarnation, body })));
+        let new = of(&[(Header::Line, "2 AAAAAAAAAP8AAAAAACoAAAAAAAA {}"), (Header::Flags, "other,truncated")]);
+        assert_eq!(new, line);
         let pack = of(&[OURS.as_slice(), &[(Header::Spans, "x")]].concat());
         assert_eq!(pack, Some(Ok(Sent { event, incarnation, body: Body::Packed(b"x") })));
     }
@@ -141,6 +157,8 @@ mod tests {
             assert!(told.contains(reason), "{told}");
         };
         check(&[(Header::Format, "2")], "tailrace-format \"2\"");
+        check(&[(Header::Line, "3")], "use a newer one");
+        check(&[(Header::Line, "2 {}")], "tailrace-line has no document id");
         check(&OURS[..1], "tailrace-event");
         check(&OURS[..2], "tailrace-incarnation");
         check(&OURS, "tailrace-source-offset");

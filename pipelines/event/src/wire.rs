@@ -1,16 +1,27 @@
 //! How a Kafka record that is not JSON tells what it carries: the names of its headers, and the places of packed events.
 //!
-//! Format 1. A record of codec `raw` with headers is one line; a record of codec `packed` is many of one file, joined by
-//! newlines. In both `tailrace-event` is the JSON of what their events share: codec `json`'s, without `message`, id and
-//! offset. `tailrace-spans` tells of each packed event, as LEB128 varints: its length in bytes times 4 plus its [`Form`], then
-//! the distance of its source offset from the event's before (the first one's: from 0), zigzag. Events may hold newlines.
+//! A record of codec `packed` is many lines of one file, joined by newlines, in format 1. `tailrace-event` is the JSON of what its
+//! events share: codec `json`'s, without `message`, id and offset. `tailrace-spans` tells of each event, as LEB128 varints: its
+//! length in bytes times 4 plus its [`Form`], then the distance of its source offset from the event's before (the first one's:
+//! from 0), zigzag. Events may hold newlines.
+//!
+//! A record of codec `raw` with headers is one line. In format 2 it has **one** header, [`LINE`]: each costs the client as much as a
+//! quarter of the record. In format 1, which is still read, and in which dead letters are written, the same stands in several.
 
+use crate::Incarnation;
+use crate::id::{ID_CHARS, parse_document_id};
 use std::ops::Range;
 
-/// Version of this format; without this header a record is somebody else's, or JSON.
+/// Version of this format; without this header or [`LINE`] a record is somebody else's, or JSON.
 pub const FORMAT: &str = "tailrace-format";
 /// Value of [`FORMAT`].
 pub const FORMAT_NOW: &str = "1";
+/// raw: `2`, the document's id, and the JSON of the event without its line, with a space between each two. See [`line`].
+pub const LINE: &str = "tailrace-line";
+/// What [`LINE`] begins with.
+const LINE_FORMAT: &[u8] = b"2 ";
+/// How much longer [`LINE`] is than its event.
+pub const LINE_BYTES_MORE: usize = LINE_FORMAT.len() + ID_CHARS + 1;
 /// JSON object: what the record's events share.
 pub const EVENT: &str = "tailrace-event";
 /// The file's incarnation, 16 hexadecimal digits.
@@ -19,11 +30,9 @@ pub const INCARNATION: &str = "tailrace-incarnation";
 pub const HOST: &str = "tailrace-host";
 /// Path of the file; absent without one.
 pub const PATH: &str = "tailrace-path";
-/// raw: offset of the line's first byte in its source.
+/// Dead letter: offset of the line's first byte in its source.
 pub const SOURCE_OFFSET: &str = "tailrace-source-offset";
-/// raw: the document's id.
-pub const ID: &str = "tailrace-id";
-/// raw: what is special about the line: `truncated`, `without_message`, or both with a comma; absent if nothing is.
+/// What is special about the line: `truncated`, `without_message`, or both with a comma; absent or empty if nothing is.
 pub const FLAGS: &str = "tailrace-flags";
 /// The line was cut.
 pub const TRUNCATED: &str = "truncated";
@@ -62,7 +71,7 @@ pub struct Place {
     pub form: Form,
 }
 
-/// Why spans cannot be read.
+/// Why a header cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// It ends inside a number, or a number has more than 64 bits.
@@ -85,6 +94,30 @@ pub enum WireError {
         /// Of the payload.
         payload: usize,
     },
+    /// [`LINE`] of a later version.
+    #[error("{LINE} is not of a format that this version knows: use a newer one")]
+    LineFormat,
+    /// [`LINE`] has no id of ours.
+    #[error("{LINE} has no document id")]
+    LineId,
+}
+
+/// Value of [`LINE`] for the line whose document has `id`; `event`: JSON of what is known beside its bytes.
+pub fn line(id: &[u8; ID_CHARS], event: &[u8], out: &mut Vec<u8>) {
+    for part in [LINE_FORMAT, id, b" ", event] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// What [`line`] wrote: the life of the file, the line's offset in it, and the event.
+///
+/// Errors: a later version wrote it, or something else did.
+pub fn parse_line(value: &[u8]) -> Result<(Incarnation, u64, &[u8]), WireError> {
+    let rest = value.strip_prefix(LINE_FORMAT).ok_or(WireError::LineFormat)?;
+    let (id, rest) = rest.split_at_checked(ID_CHARS).ok_or(WireError::LineId)?;
+    let id = std::str::from_utf8(id).ok().and_then(parse_document_id);
+    let (id, event) = id.zip(rest.strip_prefix(b" ")).ok_or(WireError::LineId)?;
+    Ok((id.0, id.1, event))
 }
 
 /// Writes [`SPANS`], event by event, in the order of the payload.
@@ -219,6 +252,20 @@ mod tests {
         spans.push(0, 90, Form::Json);
         assert_eq!(spans.bytes(), 8);
         assert_eq!(spans.take(), [12, 200, 1, 161, 1, 8, 2, 27]);
+    }
+
+    #[test]
+    fn a_line_s_header_is_a_contract() {
+        let (incarnation, mut value) = (Incarnation(0xfeed), Vec::new());
+        line(&crate::document_id(incarnation, 42, b"a line"), br#"{"a":1}"#, &mut value);
+        let text = String::from_utf8(value).expect("it is text");
+        assert!(text.starts_with("2 AAAAAAAA_u0AAAAAAC") && text.ends_with(r#" {"a":1}"#), "{text}");
+        assert_eq!(parse_line(text.as_bytes()), Ok((incarnation, 42, br#"{"a":1}"#.as_slice())));
+        assert_eq!(parse_line(b"3 whatever"), Err(WireError::LineFormat));
+        let without_event = &text.as_bytes()[..LINE_BYTES_MORE - 1];
+        for wrong in [b"2 short", b"2 AAAAAAAA_u0AAAAAACo*******AB {}".as_slice(), without_event] {
+            assert_eq!(parse_line(wrong), Err(WireError::LineId), "{}", wrong.escape_ascii());
+        }
     }
 
     #[test]

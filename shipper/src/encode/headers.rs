@@ -62,6 +62,13 @@ impl Headers {
         self.each.push((place, name, value));
     }
 
+    /// The same, written by `write`.
+    fn write(&mut self, place: usize, name: Name, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.text.len();
+        write(&mut self.text);
+        self.each.push((place, name, start..self.text.len()));
+    }
+
     fn put(&mut self, value: &[u8]) -> Range<usize> {
         let start = self.text.len();
         self.text.extend_from_slice(value);
@@ -105,26 +112,20 @@ pub(crate) fn raw_with_headers(
     let taken = envelope.bytes() + host.len() + lines.source.path.len() + HEADERS_FRAME_BYTES;
     let room = |record: &Record| record_bytes_max.saturating_sub(taken + extra_of(record).unwrap_or(0));
     let counts = super::raw_within(lines, room, spans);
-    of_source(lines, host, headers);
-    let has_extra = lines.records.iter().any(|record| extra_of(record).is_some());
-    let mut event = Vec::new();
-    shared_event(&envelope, &mut event);
-    if !has_extra {
-        headers.share(Name::Ours(wire::EVENT), &event);
-    }
-    let mut own = Vec::new();
+    let (mut shared, mut own) = (Vec::new(), Vec::new());
+    shared_event(&envelope, &mut shared);
+    headers.text.reserve(lines.records.len() * (wire::LINE_BYTES_MORE + shared.len()));
+    headers.each.reserve(lines.records.len());
     for (place, (record, span)) in lines.records.iter().zip(&*spans).enumerate() {
         let line = &lines.buffer[span.start as usize..span.end as usize];
-        let mut is_without_message = false;
+        let (mut event, mut is_without_message) = (&shared, false);
         if let Some(extra) = record.extra.as_deref().filter(|_| extra_of(record).is_some()) {
             own.clear();
             is_without_message = event_with(extra, &envelope, &mut own);
-            headers.add(place, Name::Ours(wire::EVENT), &own);
-        } else if has_extra {
-            headers.add(place, Name::Ours(wire::EVENT), &event);
+            event = &own;
         }
-        headers.add(place, Name::Ours(wire::SOURCE_OFFSET), itoa::Buffer::new().format(record.offset).as_bytes());
-        headers.add(place, Name::Ours(wire::ID), &document_id(lines.source.incarnation, record.offset, line));
+        let id = document_id(lines.source.incarnation, record.offset, line);
+        headers.write(place, Name::Ours(wire::LINE), |value| wire::line(&id, event, value));
         let is_cut = record.truncated || *span != record.bytes;
         let flags: &[&str] = match (is_cut, is_without_message) {
             (false, false) => continue,

@@ -185,6 +185,10 @@ impl Sender {
         headers.share(Name::Ours(wire::CAUSE), code.to_string().as_bytes());
         headers.share(Name::Ours(wire::KIND), format!("{code:?}").as_bytes());
         headers.share(Name::Ours(wire::TOPIC), self.config.kafka.topic.as_bytes());
+        headers.share(Name::Ours(wire::HOST), self.config.name.as_bytes());
+        if !lines.source.path.is_empty() {
+            headers.share(Name::Ours(wire::PATH), lines.source.path.as_bytes());
+        }
         let counts = encode::raw_with_headers(&lines, &self.config.name, room, &mut spans, &mut headers);
         self.count(&counts);
         headers.sort();
