@@ -158,17 +158,26 @@ fn value(key: &str, written: &str) -> Result<Secret, KafkaConfigError> {
     Secret::resolve(written).map_err(|source| KafkaConfigError::Secret { key: key.to_owned(), source })
 }
 
+const NO_KERBEROS: &str = "this program is built without Kerberos: build it with `--features kerberos`";
+
+/// librdkafka takes the option in any case, and fails when it connects.
+fn has_kerberos() -> bool {
+    let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
+    features.is_ok_and(|features| features.split(',').any(|feature| feature == "sasl_gssapi"))
+}
+
 /// Asks librdkafka about one option by itself, so that the error can name it.
 fn check(key: &str, value: &str) -> Result<(), KafkaConfigError> {
     let mut one = ClientConfig::new();
     one.set(key, value);
-    let Err(error) = one.create_native_config() else { return Ok(()) };
-    let reason = match error {
+    let reason = match one.create_native_config() {
+        Ok(_) if canonical(key) != "sasl.mechanisms" || value != "GSSAPI" || has_kerberos() => return Ok(()),
+        Ok(_) => NO_KERBEROS.to_owned(),
         // librdkafka quotes the value.
-        _ if SECRETS.contains(&key) => "librdkafka does not take the value".to_owned(),
-        KafkaError::ClientConfig(_, reason, ..) => reason,
+        Err(_) if SECRETS.contains(&key) => "librdkafka does not take the value".to_owned(),
+        Err(KafkaError::ClientConfig(_, reason, ..)) => reason,
         // A zero byte in key or value.
-        _ => "not text that librdkafka can take".to_owned(),
+        Err(_) => "not text that librdkafka can take".to_owned(),
     };
     Err(KafkaConfigError::Option { key: key.to_owned(), reason })
 }
@@ -236,6 +245,16 @@ mod tests {
         refuses(&[("soket.timeout.ms", "1")], "kafka.librdkafka: soket.timeout.ms: ");
         refuses(&[("socket.timeout.ms", "soon")], "socket.timeout.ms: ");
         refuses(&[("client.id", "a\0b")], "client.id: not text");
+    }
+
+    #[test]
+    fn kerberos_is_refused_where_it_is_not_built_in() {
+        let passed = [("security.protocol", "sasl_ssl"), ("sasl.mechanism", "GSSAPI")];
+        match has_kerberos() {
+            true => _ = of(&passed).expect("it is built in"),
+            false => refuses(&passed, "sasl.mechanism: this program is built without Kerberos"),
+        }
+        of(&[("sasl.mechanisms", "PLAIN")]).expect("no Kerberos");
     }
 
     #[test]
