@@ -228,6 +228,7 @@ fn host_name() -> anyhow::Result<String> {
 
 /// Runs the daemon. Exit codes: 0 drained, 3 not drained in time; an error otherwise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    crate::ffi::keep_freed_memory();
     let file: AgentFile = service::load::read_config(&options.config)?;
     let outputs = file.compile(&options.config)?;
     service::logs::init(&file.log)?;

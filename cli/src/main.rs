@@ -1,6 +1,7 @@
 //! The program `tailrace`: one command a file; daemons are wired here from the libraries.
 
 mod agent;
+mod ffi;
 mod indexer;
 
 mod inputs;

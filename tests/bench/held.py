@@ -2,7 +2,7 @@
 
 usage: held.py TAILRACE FOLDER BROKER TOPIC METRICS_PORT LINES PAIRS
 Prints each pair and the medians of what a pair gains: wall time says whether the other file waits, processor time (which the
-machine's other work hardly touches) what the held one costs it. Fails if either median is above 5 %.
+machine's other work hardly touches) what the held one and its own lines cost. Fails if the other one's wall time is above 5 %.
 """
 import json
 import os
@@ -78,4 +78,4 @@ for nth in range(int(pairs)):
         sys.exit("the held input was not held")
 wall, cost = statistics.median(walls), statistics.median(costs)
 print("%s lines, %d pairs: median %+.1f %% of wall time, %+.1f %% of CPU" % (lines, len(walls), 100 * wall, 100 * cost))
-sys.exit(0 if max(wall, cost) <= 0.05 else 1)
+sys.exit(0 if wall <= 0.05 else 1)
