@@ -114,7 +114,7 @@ fn what_is_refused_for_now_waits_longer_each_time_and_is_stored_once_or_a_dead_l
             let not_before_ms = number(waited, "tailrace-not-before");
             assert!(waited.timestamp_ms >= before_ms, "{delay}: it came before its time: {waited:?}");
             let wait_ms = i64::from(delay.as_bytes()[0] - b'0') * 1000;
-            assert!(not_before_ms + 100 >= waited.timestamp_ms + wait_ms, "{delay}: {waited:?}");
+            assert!(not_before_ms + 500 >= waited.timestamp_ms + wait_ms, "{delay}: {waited:?}");
             before_ms = not_before_ms;
         }
     }
@@ -140,7 +140,7 @@ fn what_is_refused_for_now_waits_longer_each_time_and_is_stored_once_or_a_dead_l
 fn a_record_is_not_indexed_before_its_time_also_if_the_indexer_is_killed() {
     let scene = Scene::shared("not-before", 1);
     let start = indexer(&scene);
-    let due_ms = service::clock::wall_ms() + 9_000;
+    let due_ms = service::clock::wall_ms() + 20_000;
     let due = event_time(due_ms);
     let values = [
         record(&json!({"_id": "milliseconds", "not_before": due_ms}), "later"),
@@ -158,7 +158,7 @@ fn a_record_is_not_indexed_before_its_time_also_if_the_indexer_is_killed() {
     let indexer = start.spawn().expect("the indexer starts again");
     let later = index(&scene, "later");
     wait::wait_for("the documents", LIMIT, || {
-        let _ = http::request("POST", &format!("{}/{later}/_refresh", scene.node.url), None);
+        http::request("POST", &format!("{}/{later}/_refresh", scene.node.url), None).ok(); // There may be none yet.
         let count = scene.node.count(&later).map_err(|error| error.to_string())?;
         let now_ms = service::clock::wall_ms();
         assert!(count == 0 || now_ms >= due_ms, "{count} documents {} ms too early", due_ms - now_ms);
