@@ -44,6 +44,8 @@ pub struct Batch {
     pub pipelines: Vec<CompactString>,
     /// Documents, in order, whose pipeline failed, with the processor that did.
     pub failed: Vec<(u32, String)>,
+    /// Records that are not to be indexed before a time, milliseconds since 1970.
+    pub later: Vec<(Origin, i64)>,
     /// Records that cannot become documents at all.
     pub dead: Vec<(Origin, Cause)>,
 }
@@ -139,6 +141,7 @@ pub struct Filling {
     parcels: Vec<Arc<Parcel>>,
     pipelines: Vec<CompactString>,
     failed: Vec<(u32, String)>,
+    later: Vec<(Origin, i64)>,
     dead: Vec<(Origin, Cause)>,
     since: Option<Instant>,
 }
@@ -156,6 +159,7 @@ impl Filling {
             parcels: Vec::new(),
             pipelines,
             failed: Vec::new(),
+            later: Vec::new(),
             dead: Vec::new(),
             since: None,
         }
@@ -198,10 +202,17 @@ impl Filling {
         if self.is_full() { self.take() } else { None }
     }
 
+    /// Takes note of a record that is not to be indexed before `time_ms`.
+    pub fn push_later(&mut self, parcel: &Arc<Parcel>, record: u32, time_ms: i64, now: Instant) -> Option<Batch> {
+        let origin = self.origin(parcel, record, now);
+        self.later.push((origin, time_ms));
+        if self.is_full() { self.take() } else { None }
+    }
+
     /// Takes out what there is, if anything.
     pub fn take(&mut self) -> Option<Batch> {
         self.since = None;
-        if self.items.is_empty() && self.dead.is_empty() {
+        if self.items.is_empty() && self.dead.is_empty() && self.later.is_empty() {
             return None;
         }
         self.share = (self.share / 2).max(1);
@@ -213,6 +224,7 @@ impl Filling {
             parcels: std::mem::take(&mut self.parcels),
             pipelines,
             failed: std::mem::take(&mut self.failed),
+            later: std::mem::take(&mut self.later),
             dead: std::mem::take(&mut self.dead),
         })
     }
@@ -227,7 +239,7 @@ impl Filling {
         // A little early: so the next document seldom goes over the limit, and has to be taken out again.
         let bytes_max = self.bytes_max();
         self.body.len() >= (bytes_max - bytes_max / 64) / self.share
-            || self.items.len() + self.dead.len() >= self.limits.events_max
+            || self.items.len() + self.dead.len() + self.later.len() >= self.limits.events_max
     }
 
     fn bytes_max(&self) -> usize {

@@ -1,5 +1,9 @@
 //! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
 
+mod waits;
+
+pub use waits::{Delay, Delays, RetryConfig};
+
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use service::load::{ByteSize, Secret};
@@ -29,6 +33,9 @@ pub struct IndexerConfig {
     /// Where records go that can never be indexed.
     #[serde(default)]
     pub dead_letter: DeadLetterConfig,
+    /// Where records wait that are refused for now, or are not to be indexed yet.
+    #[serde(default)]
+    pub retry: RetryConfig,
     /// The endpoint for metrics and health.
     #[serde(default)]
     pub metrics: MetricsConfig,
@@ -330,6 +337,12 @@ impl IndexerConfig {
         if let Some(topic) = self.kafka.topics.iter().find(|topic| Some(topic.as_str()) == self.dead_letter.topic()) {
             return Err(format!(
                 "dead_letter.topic `{topic}` is also in kafka.topics: dead letters would be read again"
+            ));
+        }
+        let is_taken = |topic: &String| self.kafka.topics.contains(topic) || self.dead_letter.topic() == Some(topic);
+        if let Some(topic) = self.retry.topics().iter().find(|topic| is_taken(topic)) {
+            return Err(format!(
+                "retry: `{topic}` is also in kafka.topics, or is dead_letter.topic: it must be a topic of its own"
             ));
         }
         let Concurrency { min, max } = self.elasticsearch.concurrency;

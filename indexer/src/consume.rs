@@ -3,10 +3,12 @@
 //! It never blocks: when the stages behind it are full it first waits a little, then pauses the partitions and goes on
 //! polling, so that the group keeps its assignment however long the search node is away.
 
+mod hold;
+
 use crate::headers;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
-use crate::parcel::Parcel;
+use crate::parcel::{Parcel, PutOff};
 use crate::partitions::{Incoming, Partitions, Spot};
 use anyhow::Context as _;
 use event::{Budget, Entry};
@@ -15,10 +17,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtoc
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use service::clock::monotonic;
+use service::clock::{monotonic, wall_ms};
 use service::failpoint;
 use service::stop::Stop;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +91,8 @@ pub struct Consume {
     pub budget: Budget,
     /// Bounds waits.
     pub patience: Patience,
+    /// Topics whose records wait for their time.
+    pub retry_topics: HashSet<String>,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -151,6 +155,9 @@ impl Consume {
         }
         self.look_for_gone(round);
         self.rewind();
+        if !round.paused {
+            self.wake();
+        }
         if monotonic() >= round.commit_due {
             self.commit();
             round.commit_due = monotonic() + COMMIT_EVERY;
@@ -159,10 +166,13 @@ impl Consume {
             if round.paused {
                 tracing::info!("the output takes records again, partitions resumed");
                 self.set_paused(false);
+                self.metrics.paused.set(0);
                 round.paused = false;
             }
             round.full_since = None;
-            return self.gather();
+            self.gather()?;
+            self.set_paused(false); // What waits from now on.
+            return Ok(());
         }
         let full_since = *round.full_since.get_or_insert_with(monotonic);
         if round.paused {
@@ -172,6 +182,7 @@ impl Consume {
         } else {
             tracing::info!("the output is full, partitions paused");
             self.set_paused(true);
+            self.metrics.paused.set(1);
             round.paused = true;
         }
         Ok(())
@@ -192,7 +203,17 @@ impl Consume {
     fn poll(&mut self, wait: Duration) -> anyhow::Result<Polled> {
         match self.consumer.poll(wait) {
             None => Ok(Polled::Nothing),
-            Some(Ok(message)) => Ok(if take(&mut self.partitions, &message) { Polled::Full } else { Polled::Taken }),
+            Some(Ok(message)) => {
+                let put_off = self.put_off(&message);
+                if let Some(not_before_ms) = put_off.as_ref().map(|put_off| put_off.not_before_ms)
+                    && not_before_ms > wall_ms()
+                    && self.retry_topics.contains(message.topic())
+                {
+                    self.partitions.wait(message.topic(), message.partition(), message.offset(), not_before_ms);
+                    return Ok(Polled::Taken);
+                }
+                Ok(if take(&mut self.partitions, &message, put_off) { Polled::Full } else { Polled::Taken })
+            }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(KafkaError::MessageConsumptionFatal(code))
                 .context(match code {
                     RDKafkaErrorCode::FencedInstanceId => "another indexer runs with the same kafka.static_id",
@@ -292,9 +313,8 @@ impl Consume {
                 let assigned =
                     if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
                 assigned.context("taking assigned partitions")?;
-                if paused {
-                    self.set_paused(true); // A new partition starts unpaused, and a rebalance may resume the others.
-                }
+                self.partitions.forget_pauses(); // A new partition starts unpaused, and a rebalance may resume the others.
+                self.set_paused(paused);
             }
             Change::Revoke(places) => {
                 let lost = self.consumer.assignment_lost();
@@ -371,24 +391,12 @@ impl Consume {
         Ok(())
     }
 
-    /// Pauses or resumes all that is assigned; both may be said twice.
-    fn set_paused(&mut self, paused: bool) {
-        let mut list = TopicPartitionList::new();
-        for track in self.partitions.tracks() {
-            list.add_partition(&track.topic, track.partition);
-        }
-        let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        if let Err(error) = done {
-            tracing::warn!(%error, paused, "pausing or resuming partitions");
-        }
-        self.metrics.paused.set(i64::from(paused));
-    }
-
     /// Stops taking records, waits for what is in flight, and commits.
     fn drain(&mut self) -> anyhow::Result<Ended> {
         let deadline = monotonic() + self.patience.drain;
         self.partitions.forget_gathered();
         self.set_paused(true);
+        self.metrics.paused.set(1);
         self.lanes.clear(); // The workers hand on what they hold, and end.
         while !self.partitions.is_settled() && monotonic() < deadline {
             self.note_acks();
@@ -424,13 +432,14 @@ enum Polled {
     Full,
 }
 
-fn take(partitions: &mut Partitions, message: &BorrowedMessage<'_>) -> bool {
+fn take(partitions: &mut Partitions, message: &BorrowedMessage<'_>, put_off: Option<PutOff>) -> bool {
     let record = Incoming {
         key: message.key(),
         value: message.payload(),
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis(),
         sent: headers::sent(message),
+        put_off: put_off.map(Box::new),
     };
     partitions.take(message.topic(), message.partition(), record)
 }

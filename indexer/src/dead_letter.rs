@@ -12,7 +12,7 @@ pub use index::DeadLetterIndex;
 pub use topic::DeadLetterTopic;
 
 use crate::batch::Origin;
-use crate::parcel::{Parcel, Taken};
+use crate::parcel::{Home, Parcel};
 use crate::settle::Cause;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,14 +35,14 @@ pub struct Letter<'b> {
     pub processor: &'b str,
     /// The index it was meant for; empty if it became no document.
     pub index: String,
-    /// Requests made for its batch.
+    /// Requests made for its batch, and for those before it was put off.
     pub attempts: u32,
 }
 
 impl Letter<'_> {
-    /// Where the record stood.
-    pub fn record(&self) -> &Taken {
-        &self.parcel.records[self.origin.record as usize]
+    /// Where the record stood first.
+    pub fn home(&self) -> Home<'_> {
+        self.parcel.home(self.origin.record)
     }
 
     /// The record's bytes.
@@ -52,7 +52,8 @@ impl Letter<'_> {
 
     /// As a document, for an index or a file. Bytes that are no text stand in `tailrace.value_base64`, whole.
     fn document(&self, time_ms: i64) -> Value {
-        let (value, key) = (self.value().unwrap_or_default(), self.parcel.key(self.origin.record));
+        let (home, key) = (self.home(), self.parcel.key(self.origin.record));
+        let value = self.value().unwrap_or_default();
         let time = jiff::Timestamp::from_millisecond(time_ms).unwrap_or_default();
         let mut document = json!({
             "@timestamp": format!("{time:.3}"),
@@ -63,10 +64,10 @@ impl Letter<'_> {
                 "pipeline": self.pipeline,
                 "processor": self.processor,
                 "index": self.index,
-                "topic": &*self.parcel.topic,
-                "partition": self.parcel.partition,
-                "offset": self.record().offset,
-                "timestamp": self.record().timestamp_ms,
+                "topic": home.topic,
+                "partition": home.partition,
+                "offset": home.offset,
+                "timestamp": home.timestamp_ms,
                 "attempts": self.attempts,
                 "key": key.map(String::from_utf8_lossy),
             },

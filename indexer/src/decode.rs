@@ -4,6 +4,7 @@
 //! `pipeline` and `_id`), plain lines of text from anyone, and lines whose metadata our agent put in headers.
 
 use crate::config::Decode;
+use crate::headers;
 use crate::parcel::Place;
 use compact_str::CompactString;
 use event::{Event, Incarnation, Object, Value, document_id, wire};
@@ -24,6 +25,8 @@ pub struct Decoded {
     pub id: Option<CompactString>,
     /// `@timestamp` as it came: when the line was read.
     pub read_at: Option<CompactString>,
+    /// Not to be indexed before this time (`@metadata.not_before`), milliseconds since 1970; an error says why it is none.
+    pub not_before: Option<Result<i64, String>>,
     /// True if bytes that are not UTF-8 were replaced.
     pub lossy: bool,
 }
@@ -84,6 +87,7 @@ fn envelope(mut source: Object, time: Option<&CompactString>) -> Decoded {
         for (key, value) in metadata {
             match (key.as_str(), value) {
                 ("pipeline", Value::Text(name)) if !name.is_empty() => pipeline = Some(name),
+                ("not_before", time) => decoded.not_before = not_before(&time),
                 ("_id", Value::Text(id)) if !id.is_empty() && id.len() <= ID_BYTES_MAX => decoded.id = Some(id),
                 _ => {}
             }
@@ -96,6 +100,16 @@ fn envelope(mut source: Object, time: Option<&CompactString>) -> Decoded {
     decoded.event = Event::new(source);
     decoded.event.metadata.pipeline = pipeline;
     decoded
+}
+
+/// The time of `@metadata.not_before`: RFC 3339, or milliseconds since 1970; null is none.
+fn not_before(value: &Value) -> Option<Result<i64, String>> {
+    let time = match value {
+        Value::Null => return None,
+        Value::Text(text) => headers::time_ms(text),
+        other => other.as_i64().ok_or_else(|| format!("{} is no time", other.to_json())),
+    };
+    Some(time.map_err(|reason| format!("@metadata.not_before: {reason}")))
 }
 
 /// Decodes what the events of a record with headers share.
@@ -139,7 +153,7 @@ fn text(payload: &[u8], time: Option<&CompactString>) -> Decoded {
     let mut source = Object::with_capacity(EVENT_MEMBERS);
     set_time(&mut source, time);
     source.insert("message", line);
-    Decoded { event: Event::new(source), id: None, read_at: None, lossy }
+    Decoded { event: Event::new(source), lossy, ..Decoded::default() }
 }
 
 /// The time an event without one gets: the record's, never now, so that a replay makes the same document.
@@ -186,6 +200,23 @@ mod tests {
         let decoded = decoded(payload, Decode::Json);
         assert_eq!(decoded.id.as_deref(), Some("ASNFZ4mrze8AAAAAEjToVVxi3P0"));
         assert_eq!(decoded.event.metadata.pipeline.as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn a_record_says_before_what_time_it_is_not_to_be_indexed() {
+        let of = |time: &str| {
+            let payload = format!(r#"{{"@metadata":{{"not_before":{time}}},"message":"m"}}"#);
+            decoded(payload.as_bytes(), Decode::Json).not_before
+        };
+        assert_eq!(of("1700000000000"), Some(Ok(1_700_000_000_000)));
+        assert_eq!(of(r#""2023-11-14T22:13:20Z""#), Some(Ok(1_700_000_000_000)));
+        assert_eq!(of(r#""2023-11-14T23:13:20.5+01:00""#), Some(Ok(1_700_000_000_500)));
+        assert_eq!(of(r#""1700000000000""#), Some(Ok(1_700_000_000_000)));
+        assert_eq!(of("null"), None);
+        for wrong in [r#""tomorrow""#, "[1]", "1.5"] {
+            let reason = of(wrong).expect("it is there").expect_err("it is no time");
+            assert!(reason.starts_with("@metadata.not_before: "), "{reason}");
+        }
     }
 
     #[test]

@@ -5,22 +5,26 @@
 //! down the batches in flight wait here, the stages before fill up, and the consumer pauses.
 
 mod job;
+mod slots;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Origin};
 use crate::breaker::Breaker;
 use crate::bulk::Cluster;
 use crate::ceiling::Ceiling;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::metrics::Metrics;
 use crate::pace::{Pace, Sign};
+use crate::parcel::Parcel;
+use crate::retry::{self, Later, Next, Note};
 use crate::settle::{Cause, Fate, Verdict, settle};
 use job::{Dying, Job};
 use service::backoff::Backoff;
 use service::failpoint;
 use service::health::Health;
+use slots::{Slot, Slots};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -42,6 +46,12 @@ pub struct Delivery {
     pub ceiling: Mutex<Ceiling>,
     /// Where documents go that can never be indexed.
     pub dead_letters: Box<dyn DeadLetters>,
+    /// Where records wait that are refused for now, or come too early; `None`: nowhere but here.
+    pub later: Option<Box<dyn Later>>,
+    /// When a document was last taken.
+    pub progress: Mutex<Option<Instant>>,
+    /// The clock on the wall, milliseconds since 1970.
+    pub wall_ms: fn() -> i64,
     /// Judges whether too many do; `None`: switched off.
     pub breaker: Option<Mutex<Breaker>>,
     /// Documents are created by id, so that a conflict is a success.
@@ -74,15 +84,13 @@ impl Default for Waits {
 /// Errors: a search node is of a version we do not speak.
 pub async fn run(delivery: Arc<Delivery>, batches_max: usize, mut input: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
     delivery.wait_for_cluster().await?;
-    let (slots, mut tasks) = (Arc::new(Semaphore::new(batches_max)), JoinSet::new());
+    let (slots, mut tasks) = (Arc::new(Slots::new(batches_max)), JoinSet::new());
     // The slot is taken before the batch, so that at most `batches_max` batches have left the channel.
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    loop {
+        let slot = slots.slot().await;
         let Some(batch) = input.recv().await else { break };
         let delivery = delivery.clone();
-        tasks.spawn(async move {
-            delivery.deliver(batch).await;
-            drop(slot);
-        });
+        tasks.spawn(async move { delivery.deliver_in(Some(slot), batch).await });
         while let Some(ended) = tasks.try_join_next() {
             ended?;
         }
@@ -107,11 +115,17 @@ impl Delivery {
 
     /// Ends only when every document of `batch` has its end.
     pub async fn deliver(&self, batch: Batch) {
+        self.deliver_in(None, batch).await;
+    }
+
+    async fn deliver_in(&self, mut slot: Option<Slot>, batch: Batch) {
         let mut job = Job::new(batch, self.waits);
+        self.put_off_early(&job.batch).await;
         while !job.is_done() {
             while let Some(chosen) = job.work.pop() {
                 self.send(&mut job, chosen).await;
             }
+            self.put_off_stuck(&mut job, slot.as_mut()).await;
             let wait = self.end_pass(&mut job).await;
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
@@ -199,7 +213,7 @@ impl Delivery {
                 }
                 Fate::Retry(reason) => {
                     self.metrics.retried.with_label_values(&[reason]).inc();
-                    job.again.push(at);
+                    job.refuse(at, reason);
                 }
                 Fate::Dead(cause) => job.doom(at, *cause),
             }
@@ -210,13 +224,16 @@ impl Delivery {
             warn!(documents = stored, "documents went into a failure store: look at its error field");
             self.metrics.failure_stored.inc_by(stored);
         }
+        if !safe.is_empty() {
+            *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         job.settled(safe.into_iter());
     }
 
     /// All of the job was sent once: buries what failed for good, or holds it, and makes ready what is to be sent again.
     /// Returns how long to wait before that.
     async fn end_pass(&self, job: &mut Job) -> Duration {
-        let busy = !job.again.is_empty();
+        let busy = job.is_refused();
         let held = self.hold(job.decided(), &job.dead);
         if !held {
             self.health.set(PART, busy.then(|| "documents are refused for now".to_owned()));
@@ -225,6 +242,75 @@ impl Delivery {
             self.bury(&job.batch, letters).await;
         }
         job.next_pass(held)
+    }
+
+    /// Puts off what was refused for long enough while others were taken; after the last wait it fails for good. While no other is
+    /// taken it waits here, and makes way.
+    async fn put_off_stuck(&self, job: &mut Job, slot: Option<&mut Slot>) {
+        let Some(later) = &self.later else { return };
+        let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let stuck = progress.map(|progress| job.take_stuck(later.after(), progress)).unwrap_or_default();
+        let (mut notes, now_ms) = (Vec::new(), (self.wall_ms)());
+        for (at, reason) in stuck {
+            let origin = job.batch.items[at as usize].origin;
+            let refusals = refusals_before(job.batch.parcel(origin), origin);
+            match retry::after_refusal(later.waits(), refusals, now_ms) {
+                Some(next) => notes.push((origin, next, reason)),
+                None => {
+                    let reason = format!("refused for now ({reason}), and still after it was put off {refusals} times");
+                    job.doom(at, Cause { status: 503, kind: "put_off_too_often".to_owned(), reason });
+                }
+            }
+        }
+        if job.is_stuck(later.after()) && slot.is_some_and(|slot| slot.must_leave(later.after(), Instant::now())) {
+            for (at, reason) in job.take_stuck(later.after(), Instant::now()) {
+                let origin = job.batch.items[at as usize].origin;
+                let refusals = refusals_before(job.batch.parcel(origin), origin);
+                notes.push((origin, retry::aside(later.waits(), refusals, now_ms), reason));
+            }
+        }
+        let note = |&(origin, next, reason)| Self::note(&job.batch, origin, next, reason, job.attempts);
+        self.put_off(&job.batch, later.as_ref(), notes.iter().map(note).collect()).await;
+    }
+
+    /// Puts off records that are not to be indexed yet.
+    async fn put_off_early(&self, batch: &Batch) {
+        let Some(later) = self.later.as_ref().filter(|_| !batch.later.is_empty()) else { return };
+        let now_ms = (self.wall_ms)();
+        let note = |&(origin, due_ms): &(Origin, i64)| {
+            let next = retry::until(later.waits(), refusals_before(batch.parcel(origin), origin), due_ms, now_ms);
+            Self::note(batch, origin, next, "not_before", 0)
+        };
+        self.put_off(batch, later.as_ref(), batch.later.iter().map(note).collect()).await;
+    }
+
+    fn note<'b>(batch: &'b Batch, origin: Origin, next: Next, reason: &'static str, attempts: u32) -> Note<'b> {
+        let parcel = &**batch.parcel(origin);
+        let attempts = attempts.saturating_add(attempts_before(parcel, origin));
+        Note { parcel, origin, next, attempts, reason }
+    }
+
+    /// Writes `notes` and settles their records once the broker has them. Ends only when it has.
+    async fn put_off(&self, batch: &Batch, later: &dyn Later, mut notes: Vec<Note<'_>>) {
+        let mut wait = Backoff::new(self.waits.retry.0, self.waits.retry.1);
+        while !notes.is_empty() {
+            let failed = later.write(&notes).await;
+            let (mut next, mut kept) = (failed.iter().peekable(), Vec::new());
+            for (at, note) in notes.into_iter().enumerate() {
+                if next.next_if(|(failed, _)| *failed == at).is_some() {
+                    kept.push(note);
+                    continue;
+                }
+                self.metrics.put_off.with_label_values(&[note.reason]).inc();
+                batch.done(std::iter::once(note.origin));
+            }
+            notes = kept;
+            self.health.set("retry", failed.first().map(|(_, problem)| problem.clone()));
+            if let Some((_, problem)) = failed.first() {
+                error!(records = notes.len(), problem, "records could not be put off, trying on");
+                tokio::time::sleep(wait.next()).await;
+            }
+        }
     }
 
     /// Asks the breaker whether the `dead` of `decided` documents are to be held back.
@@ -297,7 +383,18 @@ fn letter(batch: &Batch, dying: Dying) -> Letter<'_> {
     let pipeline = item.map_or("", |at| batch.pipelines[batch.items[at as usize].pipeline as usize].as_str());
     let processor = item.map_or("", |at| batch.processor(at));
     let index = item.map(|at| index_of(&batch.document(at))).unwrap_or_default();
+    let attempts = attempts.saturating_add(attempts_before(batch.parcel(origin), origin));
     Letter { parcel: batch.parcel(origin), origin, cause, pipeline, processor, index, attempts }
+}
+
+/// Requests that were made with a record before it was put off.
+fn attempts_before(parcel: &Parcel, origin: Origin) -> u32 {
+    parcel.put_off(origin.record).map_or(0, |put_off| put_off.attempts)
+}
+
+/// How often a record was refused for now, and put off.
+fn refusals_before(parcel: &Parcel, origin: Origin) -> u32 {
+    parcel.put_off(origin.record).map_or(0, |put_off| put_off.refusals)
 }
 
 /// The index named in a document's action line, which is our own writing.

@@ -97,7 +97,8 @@ pub fn join(
     health: &Health,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let topics: Vec<_> = config.kafka.topics.iter().map(String::as_str).collect();
+    let waiting = config.retry.topics();
+    let topics: Vec<_> = config.kafka.topics.iter().chain(&waiting).map(String::as_str).collect();
     let subscribe = || consumer.subscribe(&topics).with_context(|| format!("subscribing to {topics:?}"));
     subscribe()?; // First, because joining takes longer than the questions about topics.
     if check_topics(consumer, config, health, stop)? {
@@ -120,7 +121,9 @@ fn check_topics(
         std::thread::sleep(pause_for(health, problem));
     };
     let brokers = config.kafka.brokers.join(",");
+    let waiting = config.retry.topics();
     let inputs = config.kafka.topics.iter().map(|topic| (topic.as_str(), "kafka.topics"));
+    let inputs = inputs.chain(waiting.iter().map(|topic| (topic.as_str(), "retry.delays")));
     for (topic, key) in inputs.chain(config.dead_letter.topic().map(|topic| (topic, "dead_letter.topic"))) {
         while !stop.is_stopped() {
             match consumer.fetch_metadata(Some(topic), METADATA_WAIT) {

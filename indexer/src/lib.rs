@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! consume ─► process [decode, pipeline, index_name → batch] ─► deliver [bulk, settle] ─► Elasticsearch
-//!    ▲                                                            │  └─► dead letters
+//!    ▲                                                            │  ├─► dead letters
+//!    ├──────────── when their time has come ─ retry topics ◄──────│──┘
 //!    └──────────────── acks ─► partitions [ledger] ─► commit ◄────┘
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod pool;
 pub mod process;
 pub mod read_back;
 pub mod reload;
+pub mod retry;
 pub mod settle;
 
 #[cfg(test)]
@@ -53,6 +55,7 @@ use parcel::Parcel;
 use partitions::Partitions;
 use pool::Pool;
 use process::{Plan, Plans};
+use retry::{Later, RetryTopics};
 use service::health::Health;
 use service::load::ByteSize;
 use service::metrics::Registry;
@@ -132,6 +135,9 @@ async fn run(config: &IndexerConfig, shell: Shell, metrics: Metrics, plans: &Arc
     let cluster = Arc::new(bulk::Cluster::new(&config.elasticsearch, metrics.clone())?);
     let delivery = Arc::new(Delivery {
         dead_letters: dead_letters(config, &cluster)?,
+        later: later(config)?,
+        progress: Mutex::default(),
+        wall_ms: service::clock::wall_ms,
         cluster,
         pace: Pace::new(pace.min, pace.max, &metrics),
         ceiling: Mutex::default(),
@@ -190,9 +196,19 @@ fn dead_letters(config: &IndexerConfig, cluster: &Arc<bulk::Cluster>) -> anyhow:
     })
 }
 
+/// The topics in which records wait, if there are any.
+fn later(config: &IndexerConfig) -> anyhow::Result<Option<Box<dyn Later>>> {
+    if config.retry.delays.0.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(RetryTopics::new(&group::base(config)?, &config.retry)?)))
+}
+
 fn plan(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Plan> {
     let output = &config.elasticsearch;
-    Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())
+    let mut plan = Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())?;
+    plan.delays = !config.retry.delays.0.is_empty();
+    Ok(plan)
 }
 
 /// Settlements on their way to the ledger. Unbounded, yet never more than the byte budget lets be in flight.
@@ -255,7 +271,8 @@ fn start_consumer(
         let budget = Budget::new(usize::try_from(group::budget_bytes(&config))?);
         let revoke = REVOKE_WAIT_MAX.min(config.kafka.session_timeout / 2);
         let patience = Patience { revoke, drain: config.drain_timeout };
-        Consume { consumer, partitions, acks, lanes, budget, patience, metrics }.run(&stop)
+        let retry_topics = config.retry.topics().into_iter().collect();
+        Consume { consumer, partitions, acks, lanes, budget, patience, retry_topics, metrics }.run(&stop)
     };
     let thread = std::thread::Builder::new().name("consume".to_owned()).spawn(move || {
         result.send(work()).ok(); // Nobody waits any more: the process is ending.

@@ -1,6 +1,6 @@
 //! The indexer's metrics, in one table.
 //!
-//! `consumed = indexed + duplicate + dead_lettered + dropped + returned + in_flight` holds at every quiet moment.
+//! `consumed = indexed + duplicate + dead_lettered + dropped + put_off + returned + in_flight` holds at every quiet moment.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Registry;
@@ -21,6 +21,8 @@ pub struct Metrics {
     pub dead_lettered: IntCounterVec,
     /// Records dropped on purpose, by pipeline.
     pub dropped: IntCounterVec,
+    /// Records that a retry topic has, to be read again, by reason.
+    pub put_off: IntCounterVec,
     /// Records given back unfinished, to be read again.
     pub returned: IntCounter,
     /// Records between consumption and their end.
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub commits: IntCounterVec,
     /// Errors told by the consumer.
     pub consume_errors: IntCounter,
+    /// Partitions of retry topics whose next record is not due yet.
+    pub waiting: IntGauge,
     /// 1 while partitions are paused because the output does not keep up.
     pub paused: IntGauge,
     /// 1 while the mass-failure breaker holds dead letters back.
@@ -79,6 +83,7 @@ impl Metrics {
             duplicate: counter("duplicate_total", "documents that were there already"),
             dead_lettered: counters("dead_lettered_total", "records in the dead-letter topic", "reason"),
             dropped: counters("dropped_total", "records dropped on purpose", "pipeline"),
+            put_off: counters("put_off_total", "records in a retry topic, to be read again", "reason"),
             returned: counter("returned_total", "records given back unfinished, to be read again"),
             in_flight: gauge("in_flight", "records between consumption and their end"),
             retried: counters("retried_total", "documents sent again", "reason"),
@@ -96,6 +101,7 @@ impl Metrics {
             rebalances: counter("rebalances_total", "rebalances since the start"),
             commits: counters("commits_total", "offset commits", "result"),
             consume_errors: counter("consume_errors_total", "errors told by the consumer"),
+            waiting: gauge("waiting_partitions", "partitions of retry topics whose next record is not due yet"),
             paused: gauge("paused", "1 while partitions are paused because the output does not keep up"),
             breaker_open: gauge("breaker_open", "1 while the mass-failure breaker holds dead letters back"),
             reloads: counters("reloads_total", "reloads of the pipelines", "result"),
@@ -113,6 +119,6 @@ impl Metrics {
         };
         let ends = self.indexed.get() + self.duplicate.get() + self.returned.get();
         let in_flight = u64::try_from(self.in_flight.get()).unwrap_or(0);
-        (self.consumed.get(), ends + sum(&self.dead_lettered) + sum(&self.dropped) + in_flight)
+        (self.consumed.get(), ends + sum(&self.dead_lettered) + sum(&self.dropped) + sum(&self.put_off) + in_flight)
     }
 }

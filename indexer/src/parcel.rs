@@ -6,6 +6,7 @@
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use event::{Ack, Incarnation};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,43 @@ pub struct Taken {
     pub timestamp_ms: Option<i64>,
     /// What headers of our agent tell of it.
     pub sent: Option<Place>,
+    /// What headers tell of its waits; mostly nothing.
+    pub put_off: Option<Box<PutOff>>,
+}
+
+/// What headers tell of a record that is to wait, or has waited in a retry topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutOff {
+    /// Not to be taken from this topic before this time, milliseconds since 1970.
+    pub not_before_ms: i64,
+    /// Not to be indexed before this time: what its writer asked for by a header.
+    pub due_ms: Option<i64>,
+    /// How often it was refused for now, and put off.
+    pub refusals: u32,
+    /// Bulk requests that were made with it before.
+    pub attempts: u32,
+    /// Where it stood first; none: where it is.
+    pub home: Option<Home<'static>>,
+}
+
+/// Where a record stood first: what names it, and chooses its pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home<'p> {
+    /// The topic.
+    pub topic: Cow<'p, str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The record's timestamp, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Home<'_> {
+    /// Names the document of a record that brings no id: topic, partition, offset and timestamp.
+    pub fn id(&self) -> impl AsRef<[u8]> + use<> {
+        event::foreign_id(&self.topic, self.partition, self.offset, self.timestamp_ms.unwrap_or(-1))
+    }
 }
 
 /// Where the agent found a record's bytes, as its headers tell.
@@ -167,6 +205,25 @@ impl Parcel {
         self.records[at as usize].key.as_ref().map(|range| self.slice(range))
     }
 
+    /// What headers tell of the waits of the record at `at`.
+    pub fn put_off(&self, at: u32) -> Option<&PutOff> {
+        self.records[at as usize].put_off.as_deref()
+    }
+
+    /// Where the record at `at` stood first.
+    pub fn home(&self, at: u32) -> Home<'_> {
+        let record = &self.records[at as usize];
+        match record.put_off.as_ref().and_then(|put_off| put_off.home.as_ref()) {
+            Some(home) => Home { topic: Cow::Borrowed(&home.topic), ..*home },
+            None => Home {
+                topic: Cow::Borrowed(&self.topic),
+                partition: self.partition,
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+            },
+        }
+    }
+
     /// What headers told of the record at `at`, if they did.
     ///
     /// Errors: why they cannot be read.
@@ -205,6 +262,15 @@ pub(crate) mod tests {
 
     /// A parcel of these payloads and the end of its ack channel.
     pub(crate) fn parcel(payloads: &[&[u8]], metrics: &Metrics) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
+        let waits: Vec<_> = payloads.iter().map(|payload| (*payload, None)).collect();
+        parcel_of(&waits, metrics)
+    }
+
+    /// The same, with what headers tell of waits.
+    pub(crate) fn parcel_of(
+        payloads: &[(&[u8], Option<PutOff>)],
+        metrics: &Metrics,
+    ) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
         let (tx, rx) = crate::acks();
         let count = payloads.len() as u64;
         let debt = Debt {
@@ -219,7 +285,7 @@ pub(crate) mod tests {
             held: Permit::none(),
         };
         let (mut buffer, mut records) = (Vec::new(), Vec::new());
-        for (offset, payload) in payloads.iter().enumerate() {
+        for (offset, (payload, put_off)) in payloads.iter().enumerate() {
             let start = buffer.len() as u32;
             buffer.extend_from_slice(payload);
             let value = Some(start..buffer.len() as u32);
@@ -229,6 +295,7 @@ pub(crate) mod tests {
                 offset: offset as i64,
                 timestamp_ms: Some(1_700_000_000_000),
                 sent: None,
+                put_off: put_off.clone().map(Box::new),
             });
         }
         let ack = Ack::new(debt, tx);
@@ -253,7 +320,7 @@ pub(crate) mod tests {
         let (buffer, records) = (pool.take(1000), Vec::with_capacity(100));
         let mut gathered = Gathered { buffer, records, origins: Vec::new() };
         let place = gathered.buffer.as_ptr();
-        let record = Taken { value: Some(0..3), key: None, offset: 0, timestamp_ms: None, sent: None };
+        let record = Taken { value: Some(0..3), key: None, offset: 0, timestamp_ms: None, sent: None, put_off: None };
         gathered.buffer.extend_from_slice(b"few");
         gathered.records.push(record.clone());
         let (few, back) = gathered.take(&pool);

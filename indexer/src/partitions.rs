@@ -5,7 +5,7 @@
 
 use crate::headers::{Body, Sent};
 use crate::metrics::Metrics;
-use crate::parcel::{Gathered, Origin, Parcel, Place, Taken};
+use crate::parcel::{Gathered, Origin, Parcel, Place, PutOff, Taken};
 use crate::pool::Pool;
 use event::wire::{self, Form};
 use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
@@ -45,8 +45,19 @@ pub struct Track {
     /// Next offset to read after what was gathered.
     position: Option<u64>,
     committed: Option<u64>,
+    /// The next record is not due: nothing is taken until it is, and the consumer has sought there.
+    wait: Option<Wait>,
+    /// librdkafka was told to pause it.
+    paused: bool,
     /// Where to read again, until the consumer has sought there; what arrives before that is not taken.
     rewind: Option<u64>,
+}
+
+/// A record that is not due, and when it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wait {
+    offset: u64,
+    until_ms: i64,
 }
 
 /// All assigned partitions.
@@ -86,6 +97,8 @@ impl Partitions {
             gathered: Gathered::default(),
             position: None,
             committed: None,
+            wait: None,
+            paused: false,
             rewind: None,
         };
         self.tracks.insert(stream, track);
@@ -101,6 +114,7 @@ impl Partitions {
             self.tracks.remove(&stream);
             self.metrics.lag.remove_label_values(&[topic, &partition.to_string()]).ok(); // There may be none yet.
         }
+        self.count_waiting();
         self.metrics.assigned.set(self.tracks.len() as i64);
     }
 
@@ -108,13 +122,9 @@ impl Partitions {
     pub fn cut(&mut self, topic: &str, partition: i32) {
         if let Some(track) = self.track(topic, partition) {
             track.gathered = Gathered::default();
+            track.wait = None;
             track.rewind = Some(u64::MAX);
         }
-    }
-
-    /// All assigned partitions.
-    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
-        self.tracks.values()
     }
 
     /// True if there is nothing of `topic`/`partition` between the consumer and its settlement.
@@ -146,7 +156,7 @@ impl Partitions {
         // Unassigned: a record that was on its way when the partition went.
         let stream = self.stream(topic, partition);
         let Some(track) = stream.and_then(|stream| self.tracks.get_mut(&stream)) else { return false };
-        if track.rewind.is_some() {
+        if track.rewind.is_some() || track.wait.is_some() {
             return false;
         }
         let gathered = &mut track.gathered;
@@ -204,7 +214,7 @@ impl Partitions {
                 track.epoch += 1;
                 (track.next_seq, track.in_flight, track.gathered) = (0, 0, Gathered::default());
                 track.position = Some(from.offset);
-                track.rewind = Some(track.rewind.map_or(from.offset, |cut| cut.max(from.offset)));
+                track.seek_to(track.rewind.map_or(from.offset, |cut| cut.max(from.offset)));
                 self.ledger.open(debt.stream, track.epoch, from);
             }
         }
@@ -220,7 +230,7 @@ impl Partitions {
     pub fn begin_anew(&mut self, topic: &str, partition: i32) {
         if let Some(track) = self.track(topic, partition).filter(|track| track.rewind != Some(u64::MAX)) {
             track.gathered = Gathered::default();
-            track.rewind = Some(0);
+            track.seek_to(0);
         }
     }
 
@@ -234,6 +244,54 @@ impl Partitions {
     pub fn rewound(&mut self, topic: &str, partition: i32) {
         if let Some(track) = self.track(topic, partition) {
             track.rewind = None;
+        }
+    }
+
+    /// The record at `offset` is not due before `until_ms`: nothing of its partition is taken until then.
+    pub fn wait(&mut self, topic: &str, partition: i32, offset: i64, until_ms: i64) {
+        let Some(track) = self.track(topic, partition) else { return };
+        if track.wait.is_some() || track.rewind.is_some() {
+            return; // It stands behind one that waits, or before the place to read again.
+        }
+        let offset = u64::try_from(offset).expect("Kafka's offsets are not negative");
+        track.wait = Some(Wait { offset, until_ms });
+        self.count_waiting();
+    }
+
+    /// Where the consumer has to seek because the time has come.
+    pub fn due(&self, now_ms: i64) -> Vec<Spot> {
+        let due = |track: &Track| track.wait.filter(|wait| wait.until_ms <= now_ms).map(|wait| wait.offset);
+        self.tracks.values().filter_map(|track| Some((track.topic.clone(), track.partition, due(track)?))).collect()
+    }
+
+    /// The consumer has sought there, and goes on.
+    pub fn awake(&mut self, topic: &str, partition: i32) {
+        if let Some(track) = self.track(topic, partition) {
+            (track.wait, track.paused) = (None, false);
+        }
+        self.count_waiting();
+    }
+
+    fn count_waiting(&self) {
+        self.metrics.waiting.set(self.tracks.values().filter(|track| track.wait.is_some()).count() as i64);
+    }
+
+    /// What is to be paused, or (`pause: false`) resumed, if `all` are to stand still, or only those that wait. They count as told.
+    pub fn to_pause(&mut self, all: bool, pause: bool) -> Vec<(Arc<str>, i32)> {
+        let held = |track: &Track| all || track.wait.is_some();
+        let turns = self.tracks.values_mut().filter(|track| track.paused != pause && held(track) == pause);
+        turns
+            .map(|track| {
+                track.paused = pause;
+                (track.topic.clone(), track.partition)
+            })
+            .collect()
+    }
+
+    /// A rebalance may have resumed what was paused.
+    pub fn forget_pauses(&mut self) {
+        for track in self.tracks.values_mut() {
+            track.paused = false;
         }
     }
 
@@ -277,6 +335,14 @@ impl Partitions {
 }
 
 impl Track {
+    /// The consumer is to read on from `offset`: now, or, because a partition that waits is paused, by the seek that ends the wait.
+    fn seek_to(&mut self, offset: u64) {
+        match &mut self.wait {
+            Some(wait) => *wait = Wait { offset, until_ms: i64::MIN },
+            None => self.rewind = Some(offset),
+        }
+    }
+
     /// Opens the debt of `records`. The stream itself opens with its first record: only that shows where reading starts.
     fn open(&mut self, stream: StreamId, records: &[Taken], held: Permit, ledger: &mut Ledger) -> Debt {
         let (first, last) = (records.first(), records.last());
@@ -309,23 +375,26 @@ impl Track {
 impl Gathered {
     /// Takes a record, event by event if it is a packed one.
     pub(crate) fn put(&mut self, record: Incoming<'_>) {
-        let Incoming { key, value, offset, timestamp_ms, sent } = record;
+        let Incoming { key, value, offset, timestamp_ms, sent, put_off } = record;
         let (key, start) = (key.map(|bytes| self.copy(bytes)), self.buffer.len());
         let value = value.map(|bytes| self.copy(bytes));
         let (Some(sent), Some(whole)) = (sent, value.clone()) else {
-            return self.records.push(Taken { value, key, offset, timestamp_ms, sent: None });
+            return self.records.push(Taken { value, key, offset, timestamp_ms, sent: None, put_off });
         };
         let origin = u32::try_from(self.origins.len()).expect("a parcel is bounded to far fewer records");
         let place = |offset| Place { origin, offset, is_truncated: false, is_without_message: false, is_json: false };
-        let one = |sent| Taken { value: value.clone(), key: key.clone(), offset, timestamp_ms, sent: Some(sent) };
+        let one = |sent| {
+            let (value, key, put_off) = (value.clone(), key.clone(), put_off.clone());
+            Taken { value, key, offset, timestamp_ms, sent: Some(sent), put_off }
+        };
         let unreadable = match sent {
             Err(reason) => Some(reason),
             Ok(Sent { event, incarnation, body }) => {
                 let event = self.copy(event);
                 self.origins.push(Origin::Known { event, incarnation });
                 match body {
-                    Body::Line { offset, is_truncated, is_without_message } => {
-                        self.records.push(one(Place { is_truncated, is_without_message, ..place(offset) }));
+                    Body::Line { offset, is_truncated, is_without_message, is_json } => {
+                        self.records.push(one(Place { is_truncated, is_without_message, is_json, ..place(offset) }));
                         return;
                     }
                     Body::Packed(spans) => match wire::places(spans, whole.len()) {
@@ -334,7 +403,8 @@ impl Gathered {
                                 let bytes = (start + found.bytes.start) as u32..(start + found.bytes.end) as u32;
                                 let (is_truncated, is_json) = (found.form == Form::Truncated, found.form == Form::Json);
                                 let sent = Some(Place { is_truncated, is_json, ..place(found.offset) });
-                                Taken { value: Some(bytes), key: key.clone(), offset, timestamp_ms, sent }
+                                let (key, put_off) = (key.clone(), put_off.clone());
+                                Taken { value: Some(bytes), key, offset, timestamp_ms, sent, put_off }
                             }));
                             return;
                         }
@@ -370,6 +440,8 @@ pub struct Incoming<'m> {
     pub timestamp_ms: Option<i64>,
     /// What its headers tell, if it is of our agent; an error says what is wrong with them.
     pub sent: Option<Result<Sent<'m>, String>>,
+    /// What its headers tell of its waits.
+    pub put_off: Option<Box<PutOff>>,
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use crate::config::{Decode, DocumentId, PipelinesConfig};
 use crate::decode::{self, Decoded, Times, decode};
 use crate::index_name::{Template, is_index_name};
 use crate::metrics::Metrics;
-use crate::parcel::{Parcel, SentLine};
+use crate::parcel::{Home, Parcel, SentLine};
 use crate::settle::Cause;
 use anyhow::Context as _;
 use compact_str::CompactString;
 use engine::{Library, Outcome, Pipeline};
 use event::document::write_text;
-use event::{Event, FieldPath, Object, Value, foreign_id};
+use event::{Event, FieldPath, Object, Value};
 use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
 use std::collections::HashMap;
@@ -38,6 +38,8 @@ pub struct Plan {
     decode: Decode,
     index: Template,
     document_id: DocumentId,
+    /// There are topics in which records can wait.
+    pub(crate) delays: bool,
     created: FieldPath,
     error_message: FieldPath,
     metrics: Metrics,
@@ -74,6 +76,7 @@ impl Plan {
             decode,
             index: Template::new(index).map_err(anyhow::Error::msg)?,
             document_id,
+            delays: false,
             created: path("event.created"),
             error_message: path("error.message"),
             tombstones: metrics.dropped.with_label_values(&[TOMBSTONE]),
@@ -258,6 +261,24 @@ impl<'p> Worker<'p> {
         if decoded.lossy {
             plan.metrics.undecodable.inc();
         }
+        let put_off = parcel.put_off(record);
+        if plan.delays {
+            let due_ms = match decoded.not_before.take() {
+                Some(Ok(time_ms)) => Some(time_ms),
+                Some(Err(reason)) => {
+                    plan.mark(&mut decoded.event, &reason);
+                    None
+                }
+                None => None,
+            };
+            let due_ms = due_ms.max(put_off.and_then(|put_off| put_off.due_ms));
+            if let Some(due_ms) = due_ms.filter(|due_ms| *due_ms > now_ms) {
+                return self.filling.push_later(parcel, record, due_ms, now);
+            }
+        }
+        // The route is that of the topic in which it stood first.
+        let home = put_off.and_then(|put_off| put_off.home.as_ref());
+        let route = home.map_or(route, |home| plan.route(&home.topic));
         let asked = decoded.event.metadata.pipeline.take();
         let name = asked.as_deref().or(route);
         let mut failed = None;
@@ -273,8 +294,8 @@ impl<'p> Worker<'p> {
                 None => {
                     plan.metrics.pipeline_unknown.inc();
                     // Repeats are held back by the log itself.
-                    let (partition, offset) = (parcel.partition, parcel.records[record as usize].offset);
-                    tracing::warn!(pipeline = name, topic = %parcel.topic, partition, offset,
+                    let Home { topic, partition, offset, .. } = parcel.home(record);
+                    tracing::warn!(pipeline = name, %topic, partition, offset,
                         "there is no such pipeline; the record is indexed as it came, with error.message");
                     plan.mark(&mut decoded.event, &format!("pipeline with id [{name}] does not exist"));
                 }
@@ -285,7 +306,7 @@ impl<'p> Worker<'p> {
     }
 
     fn decode(&mut self, parcel: &Parcel, record: u32, payload: &[u8]) -> Result<Decoded, String> {
-        let time = self.times.text(parcel.records[record as usize].timestamp_ms);
+        let time = self.times.text(parcel.home(record).timestamp_ms);
         let Some(told) = parcel.sent(record) else { return decode(payload, self.plan.decode, time) };
         let SentLine { place, event, incarnation } = told?;
         if place.is_json {
@@ -333,11 +354,9 @@ impl<'p> Worker<'p> {
                 write_text(id, body);
             }
             (DocumentId::Event | DocumentId::Record, _) => {
-                let taken = &parcel.records[record as usize];
-                let id = foreign_id(&parcel.topic, parcel.partition, taken.offset, taken.timestamp_ms.unwrap_or(-1));
                 body.extend_from_slice(b",\"_id\":\"");
-                body.extend_from_slice(&id);
-                if let Some(place) = taken.sent {
+                body.extend_from_slice(parcel.home(record).id().as_ref());
+                if let Some(place) = parcel.records[record as usize].sent {
                     // Many events may stand in one record: each is named by its place in the source as well.
                     body.push(b'-');
                     body.extend_from_slice(itoa::Buffer::new().format(place.offset).as_bytes());

@@ -9,6 +9,7 @@ mod world;
 
 use life::live;
 use node::{Faults, Node};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,6 +19,20 @@ use world::World;
 const SEEDS: (u64, u64) = (2_000, 20_000);
 /// Longest life of an indexer, in the clock of the test: to get there means that it goes round in circles.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// When a simulation begins, by the clock on its wall.
+const BEGIN_MS: i64 = 1_700_000_000_000;
+
+thread_local! {
+    /// When this thread's simulation began.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The clock on the wall of the simulation.
+fn wall_ms() -> i64 {
+    let began = BEGAN.get().expect("a simulation has begun");
+    BEGIN_MS + i64::try_from(began.elapsed().as_millis()).expect("a short time")
+}
 
 fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -34,6 +49,7 @@ struct Trace {
     requests: usize,
     took: Duration,
     letters: usize,
+    put_off: usize,
     faults: usize,
     crashes: u32,
 }
@@ -48,17 +64,20 @@ fn run(seed: u64) -> Trace {
         .expect("a runtime without I/O can be made");
     runtime.block_on(async {
         let began = Instant::now();
+        BEGAN.set(Some(began));
         let faults = Faults::random(&mut random);
         let mut world = World::random(&mut random, faults.body_bytes_max);
         let node = Arc::new(Node::new(faults, random.fork()));
         let crashes = if random.bool() { 0 } else { random.u32(1..3) };
         for _ in 0..crashes {
-            let after = Duration::from_millis(random.u64(1..20_000));
+            // Half of them while records wait in retry topics.
+            let after =
+                Duration::from_millis(if random.bool() { random.u64(1..20_000) } else { random.u64(1..1_500_000) });
             drop(tokio::time::timeout(after, live(&mut world, &node, &mut random)).await);
         }
-        let metrics = tokio::time::timeout(LIFE_MAX, live(&mut world, &node, &mut random))
-            .await
-            .unwrap_or_else(|_| panic!("seed {seed}: it does not end: {world:?}"));
+        let metrics = tokio::time::timeout(LIFE_MAX, live(&mut world, &node, &mut random)).await.unwrap_or_else(|_| {
+            panic!("seed {seed}: it does not end; TAILRACE_SIM_SEED={seed} cargo test -p indexer sim")
+        });
         let replay = format!("TAILRACE_SIM_SEED={seed} cargo test -p indexer sim");
         world.check(&node, crashes, &replay);
         let (consumed, ends) = metrics.equation();
@@ -67,6 +86,7 @@ fn run(seed: u64) -> Trace {
             requests: node.requests().len(),
             took: began.elapsed(),
             letters: world.letters(),
+            put_off: world.put_off(),
             faults: node.faults_shown(),
             crashes,
         }
@@ -81,6 +101,7 @@ fn whatever_the_node_does_each_record_ends_as_one_document_or_one_dead_letter() 
         let count = |what: fn(&Trace) -> usize| traces.iter().map(what).sum::<usize>();
         assert!(count(|trace| trace.faults) > traces.len(), "faults");
         assert!(count(|trace| trace.letters) > traces.len(), "letters");
+        assert!(count(|trace| trace.put_off) > traces.len(), "put off");
         assert!(count(|trace| usize::from(trace.crashes > 0)) > traces.len() / 3, "crashes");
     }
 }
@@ -93,6 +114,7 @@ fn a_node_that_is_away_is_not_asked_in_a_hot_loop() {
         let mut random = fastrand::Rng::with_seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let requests = runtime.expect("a runtime without I/O can be made").block_on(async {
+            BEGAN.set(Some(Instant::now()));
             let mut world = World::random(&mut random, 8_000);
             let node = Arc::new(Node::new(Faults::away(Duration::from_secs(300)), random.fork()));
             live(&mut world, &node, &mut random).await;

@@ -25,7 +25,7 @@ const AGENT_BYTES: (&str, &str, &[&str]) =
 
 /// What the indexer has consumed must stand in one of these, or be in flight.
 const INDEXER: (&str, &str, &[&str]) =
-    ("tailrace_indexer", "consumed", &["indexed", "duplicate", "dead_lettered", "dropped", "returned"]);
+    ("tailrace_indexer", "consumed", &["indexed", "duplicate", "dead_lettered", "dropped", "put_off", "returned"]);
 
 impl Metrics {
     /// Reads the Prometheus text format.

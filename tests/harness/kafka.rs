@@ -9,7 +9,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashSet};
@@ -278,6 +278,17 @@ impl Cluster {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
         consumer.commit(&offsets, CommitMode::Sync).with_context(|| format!("committing {topic} for {group}"))
+    }
+
+    /// Produces `value` with `headers` to `topic`, and waits for the broker's word.
+    pub fn produce_with(&self, topic: &str, partition: i32, value: &[u8], headers: &[(&str, &str)]) -> Result<()> {
+        let producer: BaseProducer = self.config().set("acks", "all").create()?;
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |list, (key, value)| list.insert(Header { key, value: Some(value) }));
+        let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition).headers(headers);
+        producer.send(record).map_err(|(error, _)| error)?;
+        producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))
     }
 
     /// Produces `values` to `topic`, one record each, and waits for the broker's word.

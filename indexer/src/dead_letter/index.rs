@@ -3,7 +3,6 @@
 use super::{DeadLetters, Letter, Unwritten, Writing};
 use crate::bulk::Cluster;
 use crate::settle::{Fate, Verdict, settle};
-use event::foreign_id;
 use std::sync::Arc;
 
 /// Most bytes of one request, unless a letter alone has more.
@@ -26,10 +25,8 @@ impl DeadLetterIndex {
 
     /// The action line and the document. `cut`: without most of the bytes.
     fn lines(&self, letter: &Letter<'_>, time_ms: i64, cut: bool) -> String {
-        let record = letter.record();
-        let timestamp = record.timestamp_ms.unwrap_or(-1);
-        let id = foreign_id(&letter.parcel.topic, letter.parcel.partition, record.offset, timestamp);
-        let action = serde_json::json!({"create": {"_index": self.index, "_id": String::from_utf8_lossy(&id)}});
+        let id = letter.home().id();
+        let action = serde_json::json!({"create": {"_index": self.index, "_id": String::from_utf8_lossy(id.as_ref())}});
         let mut document = letter.document(time_ms);
         if cut {
             let original: String =

@@ -1,8 +1,7 @@
 //! Dead letters → a Kafka topic: the original key and bytes, with the cause in headers.
 
 use super::{DeadLetters, Letter, Writing};
-use crate::parcel::SentLine;
-use event::wire;
+use crate::headers;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
@@ -42,7 +41,7 @@ impl DeadLetters for DeadLetterTopic {
             let time_ms = service::clock::wall_ms();
             let mut sent = Vec::with_capacity(letters.len());
             for (at, letter) in letters.iter().enumerate() {
-                let headers = headers(letter, time_ms);
+                let headers = headers_of(letter, time_ms);
                 let value = letter.value();
                 let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
                 record.key = letter.parcel.key(letter.origin.record);
@@ -68,8 +67,8 @@ impl DeadLetters for DeadLetterTopic {
 }
 
 /// What `tailrace dlq` groups and replays by.
-fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
-    let record = letter.record();
+fn headers_of(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
+    let home = letter.home();
     let time = jiff::Timestamp::from_millisecond(time_ms).unwrap_or_default();
     [
         ("tailrace-cause", letter.cause.reason.clone()),
@@ -78,14 +77,15 @@ fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
         ("tailrace-pipeline", letter.pipeline.to_owned()),
         ("tailrace-processor", letter.processor.to_owned()),
         ("tailrace-index", letter.index.clone()),
-        ("tailrace-topic", letter.parcel.topic.to_string()),
-        ("tailrace-partition", letter.parcel.partition.to_string()),
-        ("tailrace-offset", record.offset.to_string()),
-        ("tailrace-timestamp", record.timestamp_ms.unwrap_or(-1).to_string()),
-        ("tailrace-attempts", letter.attempts.to_string()),
+        (headers::TOPIC, home.topic.to_string()),
+        (headers::PARTITION, home.partition.to_string()),
+        (headers::OFFSET, home.offset.to_string()),
+        (headers::TIMESTAMP, home.timestamp_ms.unwrap_or(-1).to_string()),
+        (headers::ATTEMPTS, letter.attempts.to_string()),
         ("tailrace-time", format!("{time:.3}")),
     ]
     .into_iter()
+    .map(|(key, value)| (key, value.into_bytes()))
     .chain(sent(letter))
     .fold(OwnedHeaders::new_with_capacity(17), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(&value) })
@@ -93,20 +93,9 @@ fn headers(letter: &Letter<'_>, time_ms: i64) -> OwnedHeaders {
 }
 
 /// What the agent's headers told of a line, so that the letter can be read as that line: of a packed record it is one event.
-fn sent(letter: &Letter<'_>) -> Vec<(&'static str, String)> {
-    let Some(Ok(SentLine { place, event, incarnation })) = letter.parcel.sent(letter.origin.record) else {
-        return Vec::new();
-    };
-    if place.is_json {
-        return Vec::new(); // It says all of itself.
+fn sent(letter: &Letter<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    match letter.parcel.sent(letter.origin.record) {
+        Some(Ok(line)) if !line.place.is_json => headers::of_line(line),
+        _ => Vec::new(), // It says all of itself.
     }
-    let flags = [(place.is_truncated, wire::TRUNCATED), (place.is_without_message, wire::WITHOUT_MESSAGE)];
-    let flags: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
-    vec![
-        (wire::FORMAT, wire::FORMAT_NOW.to_owned()),
-        (wire::EVENT, String::from_utf8_lossy(event).into_owned()),
-        (wire::INCARNATION, incarnation.to_string()),
-        (wire::SOURCE_OFFSET, place.offset.to_string()),
-        (wire::FLAGS, flags.join(",")),
-    ]
 }

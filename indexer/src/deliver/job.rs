@@ -4,7 +4,9 @@ use super::Waits;
 use crate::batch::{Batch, Origin};
 use crate::settle::Cause;
 use service::backoff::Backoff;
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A record that can never be indexed, before it is judged whether too many are.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub(super) struct Job {
     pub(super) work: Vec<Vec<u32>>,
     /// What is to be sent in the next one.
     pub(super) again: Vec<u32>,
+    /// What the node refused for now in this pass, and why.
+    refused: Vec<(u32, &'static str)>,
+    /// Since when documents have been refused for now.
+    since: BTreeMap<u32, Instant>,
     /// What failed for good.
     pub(super) dead: Vec<Dying>,
     /// Requests made.
@@ -48,6 +54,8 @@ impl Job {
             work: if all.is_empty() { vec![] } else { vec![all] },
             batch,
             again: vec![],
+            refused: vec![],
+            since: BTreeMap::new(),
             dead,
             attempts: 0,
             retry: Backoff::new(waits.retry.0, waits.retry.1),
@@ -59,7 +67,7 @@ impl Job {
 
     /// True if every document has its end.
     pub(super) fn is_done(&self) -> bool {
-        self.work.is_empty() && self.again.is_empty() && self.dead.is_empty()
+        self.work.is_empty() && self.again.is_empty() && self.refused.is_empty() && self.dead.is_empty()
     }
 
     /// Documents whose end is known since the last pass; those that are held count again.
@@ -72,6 +80,29 @@ impl Job {
         let (first, second) = chosen.split_at(chosen.len() / 2);
         self.work.push(second.to_vec());
         self.work.push(first.to_vec());
+    }
+
+    /// The document at `at` is refused for now.
+    pub(super) fn refuse(&mut self, at: u32, reason: &'static str) {
+        self.since.entry(at).or_insert_with(Instant::now);
+        self.refused.push((at, reason));
+    }
+
+    /// True if documents wait to be sent again.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.again.is_empty() || !self.refused.is_empty()
+    }
+
+    /// True if a document was refused in this pass, and has been for `time`.
+    pub(super) fn is_stuck(&self, time: Duration) -> bool {
+        self.refused.iter().any(|(at, _)| self.since[at].elapsed() >= time)
+    }
+
+    /// Takes out what was refused in this pass and has been for `time`, if others were taken meanwhile: the last `at` progress.
+    pub(super) fn take_stuck(&mut self, time: Duration, progress: Instant) -> Vec<(u32, &'static str)> {
+        let since = &self.since;
+        let is_stuck = |at: &u32| since[at].elapsed() >= time && since[at] <= progress;
+        self.refused.extract_if(.., |(at, _)| is_stuck(at)).collect()
     }
 
     /// The document at `at` failed for good.
@@ -94,6 +125,7 @@ impl Job {
     pub(super) fn next_pass(&mut self, held: bool) -> Duration {
         self.safe = 0;
         let mut next = std::mem::take(&mut self.again);
+        next.extend(self.refused.drain(..).map(|(at, _)| at));
         if held {
             next.extend(self.dead.iter().filter_map(|dying| dying.item));
             self.dead.retain(|dying| dying.item.is_none()); // Nothing of the cluster can make documents of them.

@@ -4,7 +4,8 @@ use super::*;
 use crate::batch::Filling;
 use crate::config::{BatchConfig, ElasticsearchConfig};
 use crate::dead_letter::Writing;
-use crate::parcel::tests::parcel;
+use crate::parcel::PutOff;
+use crate::parcel::tests::{parcel, parcel_of};
 use event::Entry;
 use service::metrics::Registry;
 use std::collections::BTreeMap;
@@ -169,6 +170,7 @@ async fn respond(stream: &mut TcpStream, status: u16, body: &str) {
 #[derive(Default)]
 struct Kept {
     letters: Arc<Mutex<Vec<(i64, String, u16)>>>,
+    attempts: Arc<Mutex<Vec<(i64, u32)>>>,
     fail: Mutex<u32>,
 }
 
@@ -183,8 +185,9 @@ impl DeadLetters for Kept {
                 unwritten.push((at, "broker away".to_owned()));
                 continue;
             }
-            let offset = letter.record().offset;
+            let offset = letter.home().offset;
             kept.push((offset, letter.index.clone(), letter.cause.status));
+            self.attempts.lock().expect("no test panics with it").push((offset, letter.attempts));
         }
         Box::pin(std::future::ready(unwritten))
     }
@@ -193,6 +196,8 @@ impl DeadLetters for Kept {
 struct Setup {
     delivery: Delivery,
     letters: Arc<Mutex<Vec<(i64, String, u16)>>>,
+    /// Offset and attempts of each letter.
+    attempts: Arc<Mutex<Vec<(i64, u32)>>>,
     metrics: Metrics,
 }
 
@@ -202,30 +207,39 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
     let config: ElasticsearchConfig =
         service::load::parse_config(std::path::Path::new("test.yaml"), &text).expect("a valid section");
     let kept = Kept { fail: Mutex::new(fail_letters), ..Kept::default() };
-    let letters = kept.letters.clone();
+    let (letters, attempts) = (kept.letters.clone(), kept.attempts.clone());
     let waits = (Duration::from_millis(1), Duration::from_millis(5));
     let delivery = Delivery {
         cluster: Arc::new(Cluster::new(&config, metrics.clone()).expect("a valid host")),
         pace: Pace::new(1, 2, &metrics),
         ceiling: Mutex::default(),
         dead_letters: Box::new(kept),
+        later: None,
+        progress: Mutex::default(),
+        wall_ms: || 0,
         breaker: Some(Mutex::default()),
         named: true,
         metrics: metrics.clone(),
         health: Health::new(),
         waits: Waits { retry: waits, alarm: waits },
     };
-    Setup { delivery, letters, metrics }
+    Setup { delivery, letters, attempts, metrics }
 }
 
 /// A batch of `count` documents with ids `d0`, `d1`, ….
 fn batch(count: usize, metrics: &Metrics) -> (Batch, UnboundedReceiver<Entry>) {
-    let payloads: Vec<&[u8]> = (0..count).map(|_| b"x".as_slice()).collect();
-    let (parcel, rx) = parcel(&payloads, metrics);
+    let ids: Vec<String> = (0..count).map(|record| format!("d{record}")).collect();
+    batch_of(&ids.iter().map(|id| (id.as_str(), None)).collect::<Vec<_>>(), metrics)
+}
+
+/// A batch of documents with these ids, some of which come from retry topics.
+fn batch_of(ids: &[(&str, Option<PutOff>)], metrics: &Metrics) -> (Batch, UnboundedReceiver<Entry>) {
+    let payloads: Vec<_> = ids.iter().map(|(_, put_off)| (b"x".as_slice(), put_off.clone())).collect();
+    let (parcel, rx) = parcel_of(&payloads, metrics);
     let (mut filling, now) =
         (Filling::new(BatchConfig::default(), crate::pool::Pool::new(0)), service::clock::monotonic());
-    for record in 0..count {
-        let line = format!("{{\"create\":{{\"_index\":\"logs\",\"_id\":\"d{record}\"}}}}\n{{\"n\":{record}}}\n");
+    for (record, (id, _)) in ids.iter().enumerate() {
+        let line = format!("{{\"create\":{{\"_index\":\"logs\",\"_id\":\"{id}\"}}}}\n{{\"n\":{record}}}\n");
         filling.body().extend_from_slice(line.as_bytes());
         assert!(filling.push(&parcel, record as u32, crate::batch::Made::default(), now).is_none());
     }
@@ -238,7 +252,7 @@ fn check(count: usize, script: Vec<Reply>, dead: &[i64], requests: usize) -> Vec
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let node = Node::start(script).await;
-        let Setup { delivery, letters, metrics } = setup(&node.url, 1);
+        let Setup { delivery, letters, metrics, .. } = setup(&node.url, 1);
         let (batch, mut rx) = batch(count, &metrics);
         tokio::time::timeout(Duration::from_secs(20), delivery.deliver(batch)).await.expect("the delivery ends");
         assert!(matches!(rx.try_recv(), Ok(Entry::Settled(_))), "the debt is settled");
@@ -343,7 +357,7 @@ fn three_batches_that_fail_for_good_are_held_and_not_poured_out() {
         let all: Vec<(&'static str, u16, &'static str)> =
             (0..100).map(|n| (&*format!("d{n}").leak(), 400, "strict_dynamic_mapping_exception")).collect();
         let node = Node::start(vec![Reply::Index(all); 6]).await;
-        let Setup { delivery, letters, metrics } = setup(&node.url, 0);
+        let Setup { delivery, letters, metrics, .. } = setup(&node.url, 0);
         let written = || letters.lock().expect("no test panics").len();
         for letters in [100, 200] {
             let (batch, _rx) = batch(100, &metrics);
@@ -367,7 +381,7 @@ fn check_held(script: Vec<Reply>, make: impl Fn(&Metrics) -> (Batch, UnboundedRe
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let node = Node::start(script).await;
-        let Setup { delivery, letters, metrics } = setup(&node.url, 0);
+        let Setup { delivery, letters, metrics, .. } = setup(&node.url, 0);
         for _ in 0..2 {
             let (batch, _rx) = make(&metrics);
             delivery.deliver(batch).await;
@@ -473,7 +487,7 @@ fn check_ends(seed: u64, count: usize, script: Vec<Reply>, dead: &[usize]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let node = Node::start(script).await;
-        let Setup { delivery, letters, metrics } = setup(&node.url, 0);
+        let Setup { delivery, letters, metrics, .. } = setup(&node.url, 0);
         let (batch, mut rx) = batch(count, &metrics);
         tokio::time::timeout(Duration::from_secs(20), delivery.deliver(batch)).await.expect("the delivery ends");
         assert!(matches!(rx.try_recv(), Ok(Entry::Settled(_))), "seed {seed}");
@@ -486,3 +500,5 @@ fn check_ends(seed: u64, count: usize, script: Vec<Reply>, dead: &[usize]) {
         assert_eq!((consumed, ends), (count as u64, count as u64), "seed {seed}");
     });
 }
+
+mod waits;

@@ -66,6 +66,7 @@ impl Replay {
         config.check().map_err(anyhow::Error::msg)?;
         let metrics = Metrics::new(&Registry::default());
         let mut plan = crate::plan(config, &metrics)?;
+        plan.delays = false; // Whoever replays a letter wants it now.
         let dir = config.pipelines.dir.as_deref();
         let only = edited.map(|file| plan.replace(dir, file)).transpose()?;
         Ok(Self { plan, only, config: config.clone(), metrics })
@@ -107,6 +108,9 @@ impl Replay {
             pace: Pace::new(1, 1, &self.metrics),
             ceiling: Mutex::default(),
             dead_letters: Box::new(Noted(failed.clone())),
+            later: None,
+            progress: Mutex::default(),
+            wall_ms,
             breaker: None,
             named: self.config.elasticsearch.document_id != DocumentId::None,
             metrics: self.metrics.clone(),
@@ -148,7 +152,8 @@ fn parcel(grave: &Grave, metrics: &Metrics) -> Parcel {
     let offset = grave.number("offset").unwrap_or(grave.place.offset);
     let timestamp_ms = grave.number("timestamp").filter(|ms| *ms >= 0);
     let mut gathered = Gathered::default();
-    gathered.put(Incoming { key, value, offset, timestamp_ms, sent: headers::of_letter(&grave.headers) });
+    let sent = headers::of_letter(&grave.headers);
+    gathered.put(Incoming { key, value, offset, timestamp_ms, sent, put_off: None });
     let (acks, _) = crate::acks(); // Nobody commits anything: the group that read it has.
     let debt = Debt {
         stream: StreamId(0),

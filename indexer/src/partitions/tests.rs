@@ -14,7 +14,8 @@ fn partitions() -> (Partitions, UnboundedReceiver<Entry>) {
 
 fn take(partitions: &mut Partitions, partition: i32, offsets: &[i64]) {
     for &offset in offsets {
-        let record = Incoming { key: None, value: Some(b"line"), offset, timestamp_ms: None, sent: None };
+        let record =
+            Incoming { key: None, value: Some(b"line"), offset, timestamp_ms: None, sent: None, put_off: None };
         partitions.take("logs", partition, record);
     }
 }
@@ -125,6 +126,61 @@ fn a_parcel_given_back_rewinds_its_partition_alone() {
     again.iter().for_each(finish);
     note_all(&mut partitions, &mut rx);
     check(&partitions, &[(0, 6), (1, 10)]);
+}
+
+#[test]
+fn a_record_that_is_not_due_holds_its_partition_alone_until_it_is() {
+    let (mut partitions, mut rx) = partitions();
+    take(&mut partitions, 0, &[5]);
+    partitions.wait("logs", 0, 6, 1000);
+    partitions.wait("logs", 0, 7, 500); // The first one holds.
+    take(&mut partitions, 0, &[8]); // What was fetched already.
+    take(&mut partitions, 1, &[3]);
+    assert_eq!(partitions.metrics.waiting.get(), 1);
+    let parcels = hand_on(&mut partitions);
+    assert_eq!(parcels.iter().map(|parcel| parcel.records.len()).collect::<Vec<_>>(), [1, 1]);
+    parcels.iter().for_each(finish);
+    note_all(&mut partitions, &mut rx);
+    check(&partitions, &[(0, 6), (1, 4)]); // Never past the one that waits.
+    assert_eq!((partitions.due(999), partitions.due(1000)), (vec![], vec![("logs".into(), 0, 6)]));
+    partitions.awake("logs", 0);
+    take(&mut partitions, 0, &[6, 8]);
+    let parcels = hand_on(&mut partitions);
+    assert_eq!(parcels[0].records.iter().map(|record| record.offset).collect::<Vec<_>>(), [6, 8]);
+    assert_eq!(partitions.metrics.waiting.get(), 0);
+}
+
+#[test]
+fn what_is_given_back_or_made_anew_while_its_partition_waits_is_read_first() {
+    let (mut partitions, mut rx) = partitions();
+    take(&mut partitions, 0, &[5]);
+    let parcels = hand_on(&mut partitions);
+    partitions.wait("logs", 0, 6, 1000);
+    drop(parcels);
+    note_all(&mut partitions, &mut rx);
+    // Not by a rewind: the partition is paused until the seek that ends the wait.
+    assert_eq!((partitions.rewinds(), partitions.due(0)), (vec![], vec![("logs".into(), 0, 5)]));
+    partitions.begin_anew("logs", 0);
+    assert_eq!((partitions.rewinds(), partitions.due(0)), (vec![], vec![("logs".into(), 0, 0)]));
+    partitions.wait("logs", 1, 6, 1000);
+    partitions.revoke("logs", 1);
+    assert_eq!((partitions.due(1000).len(), partitions.metrics.waiting.get()), (1, 1));
+}
+
+#[test]
+fn what_waits_stays_paused_when_the_output_takes_records_again() {
+    let (mut partitions, _rx) = partitions();
+    let names = |list: Vec<(Arc<str>, i32)>| list.into_iter().map(|(_, partition)| partition).collect::<Vec<_>>();
+    partitions.wait("logs", 1, 6, 1000);
+    assert_eq!(names(partitions.to_pause(false, true)), [1]);
+    assert!(partitions.to_pause(false, true).is_empty(), "it is told once");
+    assert_eq!(names(partitions.to_pause(true, true)), [0]);
+    assert!(partitions.to_pause(true, false).is_empty());
+    assert_eq!(names(partitions.to_pause(false, false)), [0]);
+    partitions.forget_pauses();
+    assert_eq!(names(partitions.to_pause(false, true)), [1]);
+    partitions.awake("logs", 1);
+    assert!(partitions.to_pause(false, true).is_empty() && partitions.to_pause(false, false).is_empty());
 }
 
 #[test]

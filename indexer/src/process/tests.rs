@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::{BatchConfig, Route};
-use crate::parcel::tests::parcel;
+use crate::parcel::PutOff;
+use crate::parcel::tests::{parcel, parcel_of};
 use crate::pool::Pool;
+use event::foreign_id;
 use service::metrics::Registry;
 
 const PIPELINES: &[(&str, &str)] = &[
@@ -127,6 +129,63 @@ fn a_payload_that_must_be_json_and_is_not_becomes_a_dead_letter() {
     let batch = worker.filling.take().expect("one document, one dead letter");
     assert_eq!((batch.items.len(), batch.dead.len()), (1, 1));
     assert_eq!((batch.dead[0].0.record, batch.dead[0].1.kind.as_str()), (0, "undecodable"));
+}
+
+/// What becomes of `payload` at second 100, if there are retry topics or not: the second before which it is not to be indexed; none:
+/// a document.
+#[track_caller]
+fn check_later(payload: &str, put_off: Option<PutOff>, delays: bool, expected: Option<i64>) {
+    let mut plan = plan(Decode::Auto, DocumentId::Event, &metrics());
+    plan.delays = delays;
+    let (parcel, _rx) = parcel_of(&[(payload.as_bytes(), put_off)], &plan.metrics);
+    let mut worker = worker(&plan);
+    assert!(worker.record(&parcel, 0, None, 100_000, monotonic()).is_none());
+    let batch = worker.filling.take().expect("a document or a note");
+    assert_eq!(batch.later.first().map(|(_, time_ms)| time_ms / 1000), expected);
+    assert_eq!(batch.items.len(), usize::from(expected.is_none()));
+}
+
+#[test]
+fn a_record_that_comes_before_its_time_is_put_off() {
+    let asks = |second: i64| format!(r#"{{"@metadata":{{"not_before":{}}}}}"#, second * 1000);
+    let header = |second: i64| Some(PutOff { due_ms: Some(second * 1000), ..PutOff::default() });
+    check_later(&asks(101), None, true, Some(101));
+    check_later(&asks(100), None, true, None);
+    check_later("text", header(101), true, Some(101));
+    check_later("text", header(100), true, None);
+    check_later(&asks(200), header(300), true, Some(300)); // Both: the later one.
+    check_later(&asks(400), header(300), true, Some(400));
+    check_later(&asks(400), None, false, None); // Nowhere to wait.
+}
+
+#[test]
+fn a_time_that_cannot_be_read_is_told_in_the_document() {
+    let mut plan = plan(Decode::Auto, DocumentId::Event, &metrics());
+    plan.delays = true;
+    let (_, document) = run_one(&plan, r#"{"@metadata":{"not_before":"soon"}}"#);
+    let message = document["error"]["message"].as_str().expect("a text");
+    assert!(message.contains("@metadata.not_before: soon is no RFC 3339 time"), "{message}");
+}
+
+#[test]
+fn after_its_waits_a_record_makes_the_document_of_the_place_where_it_stood_first() {
+    let mut plan = plan(Decode::Auto, DocumentId::Event, &metrics());
+    plan.delays = true;
+    plan.routes = HashMap::from([("first".to_owned(), "mark".to_owned()), ("logs".to_owned(), "moves".to_owned())]);
+    let home = crate::parcel::Home { topic: "first".into(), partition: 7, offset: 42, timestamp_ms: Some(1_000) };
+    let put_off = PutOff { home: Some(home), refusals: 2, ..PutOff::default() };
+    let (parcel, _rx) = parcel_of(&[(b"text", Some(put_off))], &plan.metrics);
+    let mut worker = worker(&plan);
+    assert!(worker.record(&parcel, 0, plan.route("logs"), 100_000, monotonic()).is_none());
+    let batch = worker.filling.take().expect("a document");
+    let text = String::from_utf8(batch.body.to_vec()).expect("a body is text");
+    let id = foreign_id("first", 7, 42, 1_000);
+    let id = std::str::from_utf8(&id).expect("an id is text");
+    assert_eq!(
+        text.lines().next(),
+        Some(format!(r#"{{"create":{{"_index":"logs-marked-default","_id":"{id}"}}}}"#).as_str())
+    );
+    assert!(text.contains(r#""@timestamp":"1970-01-01T00:00:01.000Z""#), "{text}");
 }
 
 #[test]

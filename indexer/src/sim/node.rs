@@ -1,5 +1,6 @@
 //! The search node of the simulation: stores documents by id, and fails as its seed says.
 
+use super::{BEGIN_MS, wall_ms};
 use crate::bulk::{Sending, Wire};
 use crate::settle::Answer;
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use tokio::time::{Instant, sleep};
 
 /// Longest wait of a client for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
+/// Until then some documents are refused.
+const STUCK_UNTIL_MS: i64 = BEGIN_MS + 400_000;
 /// Refuses every request.
 const DOWN: &[u16] = &[408, 429, 500, 502, 503, 504];
 /// What only a person can mend.
@@ -54,6 +57,8 @@ pub(super) struct Stored {
     /// Its number: what tells records apart.
     pub(super) n: u64,
     pub(super) index: String,
+    /// When it came.
+    pub(super) time_ms: i64,
 }
 
 #[derive(Debug)]
@@ -228,13 +233,15 @@ impl State {
     fn create(&mut self, action: &serde_json::Value, document: &serde_json::Value) -> (u16, &'static str) {
         let text = |key: &str| action[key].as_str().expect("an action names index and id").to_owned();
         match document["fate"].as_str() {
+            Some("hopeless") => return (503, "unavailable_shards_exception"),
+            Some("stuck") if wall_ms() < STUCK_UNTIL_MS => return (429, "cluster_block_exception"),
             Some("mapping") => return (400, "document_parsing_exception"),
             Some("missing") => return (404, "index_not_found_exception"),
             Some("denied") => return (403, "security_exception"),
             _ => {}
         }
         let n = document["n"].as_u64().expect("a document has its number");
-        let stored = Stored { n, index: text("_index") };
+        let stored = Stored { n, index: text("_index"), time_ms: wall_ms() };
         match self.stored.entry(text("_id")) {
             std::collections::btree_map::Entry::Occupied(_) => (409, "version_conflict_engine_exception"),
             std::collections::btree_map::Entry::Vacant(place) => {

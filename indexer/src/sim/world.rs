@@ -1,10 +1,19 @@
 //! What stands in Kafka, what must become of it, and what came of it.
 
+use super::BEGIN_MS;
 use super::node::Node;
 use crate::dead_letter::{DeadLetters, Letter, Writing};
+use crate::parcel::PutOff;
+use crate::retry::{Later, Note};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Lengths of the waits in retry topics.
+const WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+/// So long that only what is refused every time is put off, however often a node fails.
+const PUT_OFF_AFTER: Duration = Duration::from_secs(300);
 
 /// How a record must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +32,15 @@ pub(super) struct Record {
     pub(super) offset: i64,
     pub(super) value: Option<Vec<u8>>,
     pub(super) end: End,
+    /// Not to be indexed before.
+    pub(super) not_before_ms: i64,
+}
+
+/// A record of a retry topic; its offset is its place in the list.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) put_off: PutOff,
 }
 
 /// A letter: place and status.
@@ -33,6 +51,9 @@ type Written = ((i32, i64), u16);
 pub(super) struct World {
     pub(super) partitions: Vec<Vec<Record>>,
     pub(super) committed: Vec<i64>,
+    /// One topic of one partition for each length of wait.
+    retry: Shelves,
+    pub(super) retry_committed: Vec<i64>,
     letters: Arc<Mutex<Vec<Written>>>,
 }
 
@@ -45,22 +66,23 @@ impl World {
             for _ in 0..random.usize(0..50) {
                 n += 1;
                 let copied = if random.u8(0..10) == 0 { random.choice(records.iter()).cloned() } else { None };
-                let (value, end) = match copied {
+                let (value, end, not_before_ms) = match copied {
                     // A producer that sent it twice. Without an id of its own it is another document: its place names it.
                     Some(earlier)
                         if earlier.value.as_ref().is_some_and(|value| value.starts_with(b"{\"@metadata\":{\"_id")) =>
                     {
-                        (earlier.value, earlier.end)
+                        (earlier.value, earlier.end, earlier.not_before_ms)
                     }
                     _ => record(random, n, body_bytes_max),
                 };
-                records.push(Record { offset, value, end });
+                records.push(Record { offset, value, end, not_before_ms });
                 offset += 1 + if random.u8(0..5) == 0 { random.i64(1..10) } else { 0 }; // Transactions leave gaps.
             }
             partitions.push(records);
         }
         let committed = partitions.iter().map(|records| records.first().map_or(0, |record| record.offset)).collect();
-        Self { partitions, committed, letters: Arc::default() }
+        let retry = Shelves(Arc::new(Mutex::new(vec![Vec::new(); WAITS.len()])));
+        Self { partitions, committed, retry, retry_committed: vec![0; WAITS.len()], letters: Arc::default() }
     }
 
     pub(super) fn letters(&self) -> usize {
@@ -70,6 +92,28 @@ impl World {
     /// The dead-letter topic as the delivery sees it.
     pub(super) fn dead_letters(&self, random: Rng) -> Box<dyn DeadLetters> {
         Box::new(Kept { letters: self.letters.clone(), random: Mutex::new(random) })
+    }
+
+    /// How many records were ever put off.
+    pub(super) fn put_off(&self) -> usize {
+        self.retry.0.lock().expect("no test panics with it").iter().map(Vec::len).sum()
+    }
+
+    /// The retry topics as the delivery sees them.
+    pub(super) fn later(&self) -> Box<dyn Later> {
+        Box::new(self.retry.clone())
+    }
+
+    /// The record at `offset` of a retry topic.
+    pub(super) fn waiting(&self, step: usize, offset: usize) -> Option<Waiting> {
+        self.retry.0.lock().expect("no test panics with it")[step].get(offset).cloned()
+    }
+
+    /// The group's offset of a retry topic moves, never back.
+    pub(super) fn commit_retry(&mut self, step: usize, offset: u64) {
+        let (committed, offset) = (&mut self.retry_committed[step], offset as i64);
+        assert!(*committed <= offset, "retry topic {step}: {offset} is committed after {committed}");
+        *committed = offset;
     }
 
     /// The group's offset of `partition` moves, never back.
@@ -82,7 +126,9 @@ impl World {
     /// True if everything is committed.
     pub(super) fn is_done(&self) -> bool {
         let end = |records: &Vec<Record>| records.last().map_or(0, |last| last.offset + 1);
-        self.partitions.iter().zip(&self.committed).all(|(records, committed)| end(records) <= *committed)
+        let retry = self.retry.0.lock().expect("no test panics with it");
+        let is_over = retry.iter().zip(&self.retry_committed).all(|(records, end)| records.len() as i64 <= *end);
+        is_over && self.partitions.iter().zip(&self.committed).all(|(records, committed)| end(records) <= *committed)
     }
 
     /// Compares what came of all records with what must have come.
@@ -109,6 +155,12 @@ impl World {
         for (n, ids) in ids_by_number {
             assert_eq!(ids.len(), 1, "document {n} is stored as {ids:?}; {replay}");
         }
+        let times: BTreeMap<u64, i64> = stored.values().map(|document| (document.n, document.time_ms)).collect();
+        for (_, record) in all() {
+            if let End::Document(n) = record.end {
+                assert!(times[&n] >= record.not_before_ms, "document {n} came too early; {replay}");
+            }
+        }
         let mut letters: BTreeMap<(i32, i64), Vec<u16>> = BTreeMap::new();
         for (place, status) in self.letters.lock().expect("no test panics with it").iter() {
             letters.entry(*place).or_default().push(*status);
@@ -119,35 +171,86 @@ impl World {
         assert_eq!(letters.keys().collect::<Vec<_>>(), dead.keys().collect::<Vec<_>>(), "letters; {replay}");
         for (place, statuses) in letters {
             // A crash between the letter and the commit writes it again.
-            assert!(statuses.len() <= 1 + crashes as usize, "{place:?} has {statuses:?}; {replay}");
+            // So does one between the answer of a retry topic and the commit, at each of its waits.
+            let copies = (1 + crashes as usize).pow(if statuses[0] == 503 { 1 + WAITS.len() as u32 } else { 1 });
+            assert!(statuses.len() <= copies, "{place:?} has {statuses:?}; {replay}");
             assert!(statuses.iter().all(|status| *status == dead[&place]), "{place:?} has {statuses:?}; {replay}");
         }
         assert!(self.is_done(), "{:?} are committed; {replay}", self.committed);
     }
 }
 
-fn record(random: &mut Rng, n: u64, body_bytes_max: usize) -> (Option<Vec<u8>>, End) {
+fn record(random: &mut Rng, n: u64, body_bytes_max: usize) -> (Option<Vec<u8>>, End, i64) {
+    let mut not_before_ms = 0;
     let (mut fate, mut pipeline, mut pad, mut end) = ("ok", "", random.usize(0..200), End::Document(n));
     match random.u8(0..20) {
-        0 => return (None, End::Dropped), // Kafka's null value.
-        1 => return (Some(format!("no JSON {n}").into_bytes()), End::Dead(0)),
+        0 => return (None, End::Dropped, 0), // Kafka's null value.
+        1 => return (Some(format!("no JSON {n}").into_bytes()), End::Dead(0), 0),
         2 => pipeline = "fails", // It is indexed all the same.
         3 => (fate, end) = ("mapping", End::Dead(400)),
         4 => (fate, end) = ("missing", End::Dead(404)),
         5 => (fate, end) = ("denied", End::Dead(403)),
         6 => (fate, end) = ("poison", End::Dead(400)),
         7 => (pad, end) = (body_bytes_max, End::Dead(413)),
+        8 => (fate, end) = ("hopeless", End::Dead(503)),
+        9 => fate = "stuck",
+        10 => not_before_ms = BEGIN_MS + random.i64(0..300_000),
         _ => {}
     }
-    let metadata = match (random.bool(), pipeline) {
-        (true, "") => format!(r#""@metadata":{{"_id":"own-{n}"}},"#),
-        (true, pipeline) => format!(r#""@metadata":{{"_id":"own-{n}","pipeline":"{pipeline}"}},"#),
-        (false, "") => String::new(),
-        (false, pipeline) => format!(r#""@metadata":{{"pipeline":"{pipeline}"}},"#),
-    };
+    // Without an id of its own, its place in Kafka names a document.
+    let mut members = Vec::new();
+    if random.bool() {
+        members.push(format!(r#""_id":"own-{n}""#)); // First: by that, copies are known.
+    }
+    if !pipeline.is_empty() {
+        members.push(format!(r#""pipeline":"{pipeline}""#));
+    }
+    if not_before_ms > 0 {
+        members.push(format!(r#""not_before":{not_before_ms}"#));
+    }
+    let metadata =
+        if members.is_empty() { String::new() } else { format!(r#""@metadata":{{{}}},"#, members.join(",")) };
     let pad = "x".repeat(pad);
     let text = format!(r#"{{{metadata}"event":{{"dataset":"sim"}},"n":{n},"fate":"{fate}","pad":"{pad}"}}"#);
-    (Some(text.into_bytes()), end)
+    (Some(text.into_bytes()), end, not_before_ms)
+}
+
+/// Retry topics that are kept in memory; one record in ten cannot be written at first.
+#[derive(Debug, Clone)]
+struct Shelves(Arc<Mutex<Vec<Vec<Waiting>>>>);
+
+impl Later for Shelves {
+    fn waits(&self) -> &[Duration] {
+        &WAITS
+    }
+
+    fn after(&self) -> Duration {
+        PUT_OFF_AFTER
+    }
+
+    fn write<'l>(&'l self, notes: &'l [Note<'l>]) -> Writing<'l> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let mut unwritten = Vec::new();
+            for (at, note) in notes.iter().enumerate() {
+                if fastrand::u8(0..10) == 0 {
+                    unwritten.push((at, "broker away".to_owned()));
+                    continue;
+                }
+                let (home, next) = (note.parcel.home(note.origin.record), note.next);
+                let put_off = PutOff {
+                    not_before_ms: next.not_before_ms,
+                    due_ms: next.due_ms,
+                    refusals: next.refusals,
+                    attempts: note.attempts,
+                    home: Some(crate::parcel::Home { topic: home.topic.into_owned().into(), ..home }),
+                };
+                let value = note.parcel.value(note.origin.record).map(<[u8]>::to_vec);
+                self.0.lock().expect("no test panics with it")[next.step].push(Waiting { value, put_off });
+            }
+            unwritten
+        })
+    }
 }
 
 /// Dead letters that are kept in memory; one in ten cannot be written at first.
@@ -166,7 +269,7 @@ impl DeadLetters for Kept {
                     unwritten.push((at, "broker away".to_owned()));
                     continue;
                 }
-                let place = (letter.parcel.partition, letter.record().offset);
+                let place = (letter.home().partition, letter.home().offset);
                 self.letters.lock().expect("no test panics with it").push((place, letter.cause.status));
             }
             unwritten
