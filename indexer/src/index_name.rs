@@ -5,6 +5,7 @@
 
 use compact_str::CompactString;
 use event::{Event, FieldPath, Value};
+use std::borrow::Cow;
 
 /// What stands in for a missing or unfit value.
 const FALLBACK: &str = "generic";
@@ -103,6 +104,16 @@ impl Template {
 /// True if `name` can stand as a whole index name, as a pipeline may set it.
 pub fn is_index_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && is_confined(name) && !name.starts_with(['-', '_', '+'])
+}
+
+/// The index that a pipeline asks for: `name` as it is, or what it stands for if `date_index_name` made it. `None` if that
+/// cannot be an index.
+pub fn named(name: &str) -> Option<Cow<'_, str>> {
+    let name = match name.starts_with('<') {
+        true => Cow::Owned(engine::resolve_index_name(name)?.into()),
+        false => Cow::Borrowed(name),
+    };
+    is_index_name(&name).then_some(name)
 }
 
 /// A field that stands nested, or under its dotted name.
@@ -213,6 +224,16 @@ mod tests {
         assert!(is_index_name("logs-x-default") && is_index_name(".ds-x"));
         for name in ["", "A", "a b", "-a", "_a", "..", "a/b"] {
             assert!(!is_index_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pipeline_may_name_an_index_by_a_date() {
+        assert_eq!(named("logs-x").as_deref(), Some("logs-x"));
+        assert_eq!(named("<logs-{2016-04-25||/M{yyyy-MM-dd|UTC}}>").as_deref(), Some("logs-2016-04-01"));
+        for name in ["<LOGS-{2016-04-25||/M{yyyy-MM-dd|UTC}}>", "<../{2016||/y{yyyy|UTC}}>", "<logs-{now/d}>", "<logs>"]
+        {
+            assert_eq!(named(name), None, "{name}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::batch::{Batch, Filling, Made};
 use crate::config::{Decode, DocumentId, PipelinesConfig};
 use crate::decode::{self, Decoded, Times, decode};
-use crate::index_name::{Template, is_index_name};
+use crate::index_name::{Template, named};
 use crate::metrics::Metrics;
 use crate::parcel::{Home, Parcel, SentLine};
 use crate::settle::Cause;
@@ -328,13 +328,13 @@ impl<'p> Worker<'p> {
         {
             event.set(&plan.created, Value::Text(read_at)).ok(); // `event` may be no object; then there is no place for it.
         }
-        let fits = match event.metadata.index() {
-            Some(name) if is_index_name(name) => {
+        let fits = match event.metadata.index().map(named) {
+            Some(Some(name)) => {
                 self.index.clear();
-                self.index.push_str(name);
+                self.index.push_str(&name);
                 true
             }
-            Some(_) => {
+            Some(None) => {
                 plan.index.write(event, &mut self.index);
                 false
             }

@@ -5,8 +5,19 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// Processors that the node does not have: ours, and Elasticsearch's that OpenSearch lacks.
-pub(super) const OURS_ALONE: &[&str] =
-    &["cef", "geoip", "logfmt", "mask", "network_direction", "sample", "syslog", "uri_parts"];
+pub(super) const OURS_ALONE: &[&str] = &[
+    "cef",
+    "geoip",
+    "logfmt",
+    "mask",
+    "network_direction",
+    "redact",
+    "registered_domain",
+    "reroute",
+    "sample",
+    "syslog",
+    "uri_parts",
+];
 
 /// Fields that pipelines and documents share, some of which are not there.
 const FIELDS: &[&str] = &["a", "b", "c.d", "c.e", "list", "list.0", "n", "t", "none", "x.y"];

@@ -10,6 +10,7 @@ use engine::{Library, Outcome};
 use event::Event;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tests::{http, stack};
 
@@ -35,6 +36,27 @@ struct Case {
 }
 
 impl Case {
+    /// The same pipeline in our words: the node's `json` reads over what follows a value, which ours does if it is told to.
+    fn in_our_words(&self) -> Self {
+        let mut case = self.clone();
+        for options in case.processors.iter_mut().filter_map(|processor| processor.get_mut("json")) {
+            options["strict_json_parsing"] = json!(false);
+        }
+        case
+    }
+
+    /// Without what handles the failure of a `foreach`, for one document.
+    fn without_foreach_handlers(&self, nth: usize) -> Self {
+        let mut case = Self { on_failure: None, docs: vec![self.docs[nth].clone()], ..self.clone() };
+        for options in case.processors.iter_mut().filter_map(|processor| processor.get_mut("foreach")) {
+            if let Some(options) = options.as_object_mut() {
+                options.remove("ignore_failure");
+                options.remove("on_failure");
+            }
+        }
+        case
+    }
+
     fn pipeline(&self) -> Value {
         let mut pipeline = json!({"processors": self.processors});
         if let Some(handlers) = &self.on_failure {
@@ -79,32 +101,50 @@ impl Answer {
         }
     }
 
-    /// The name of a difference that has a pattern of its own, so that random pipelines are not held against it.
-    fn known_difference(&self, case: &Case, ours: &Self) -> Option<&'static str> {
-        let text = match self {
-            Self::Document(source, _) => source.to_string(),
-            Self::Error(_, reason) | Self::RequestFailed(_, reason) => reason.clone(),
-            Self::Dropped | Self::Refused => return None,
-        };
-        let pipeline = case.pipeline().to_string();
+    /// The name of the one known difference that there is between the two. Everything else about them is the same.
+    fn known_difference(&self, ours: &Self) -> Option<&'static str> {
         match (self, ours) {
-            (Self::RequestFailed(..), _) if pipeline.contains("\"foreach\"") => Some("foreach-request"),
-            (Self::Error(kind, _), Self::Error(..)) if kind == "null_pointer_exception" => Some("null-message"),
-            (Self::Error(kind, _), Self::Error(our_kind, _)) if kind == our_kind && kind == "class_cast_exception" => {
-                Some("class-cast-message")
-            }
-            (_, Self::Error(..) | Self::Document(..)) if text.contains("StreamReadFeature") => Some("json-message"),
-            (_, Self::Document(..)) if text.contains("Cannot invoke") => Some("null-message"),
-            (Self::Document(..), Self::Error(_, reason)) if reason.contains("more text after the end of the value") => {
-                Some("json-strict")
-            }
-            (Self::Document(..), Self::Document(our, _)) if our.to_string().contains("more text after the end") => {
-                Some("json-strict")
+            (Self::Error(kind, reason), Self::Error(our_kind, _)) => match (kind.as_str(), our_kind.as_str()) {
+                ("null_pointer_exception", "illegal_argument_exception") => Some("null-message"),
+                ("class_cast_exception", "class_cast_exception") => Some("class-cast-message"),
+                _ if kind == our_kind && reason.contains(JACKSON) => Some("json-message"),
+                _ => None,
+            },
+            // A handler noted why; all that it did besides is the same.
+            (Self::Document(source, metadata), Self::Document(our_source, our_metadata)) => {
+                let (mut rest, mut our_rest) = (source.clone(), our_source.clone());
+                let mut take = |document: &mut Value| match document.as_object_mut()?.remove(NOTED)? {
+                    Value::String(text) => Some(text),
+                    _ => None,
+                };
+                let (text, our_text) = (take(&mut rest)?, take(&mut our_rest)?);
+                let processor = |text: &str| text.split_once(": ").map(|(processor, _)| processor.to_owned());
+                if !is_same_json(&rest, &our_rest)
+                    || metadata != our_metadata
+                    || processor(&text) != processor(&our_text)
+                {
+                    return None;
+                }
+                match text.as_str() {
+                    text if text.contains(JACKSON) => Some("json-message"),
+                    text if text.contains("Cannot invoke") => Some("null-message"),
+                    text if text.contains("cannot be cast to class") => Some("class-cast-message"),
+                    // An exception that was thrown so often that Java no longer fills it in.
+                    text if text.ends_with(": ") => Some("lost-message"),
+                    _ => None,
+                }
             }
             _ => None,
         }
     }
 }
+
+/// In the texts of the node's JSON library.
+const JACKSON: &str = "StreamReadFeature";
+/// Where the handlers of random pipelines note the reason.
+const NOTED: &str = "error";
+/// The names of the differences that are known by what they look like.
+const BY_LOOK: &[&str] = &["class-cast-message", "foreach-request", "json-message", "lost-message", "null-message"];
 
 /// Equal, numbers to the fifteenth digit: the node's Java does not always write the shortest text of a double.
 fn is_same_json(a: &Value, b: &Value) -> bool {
@@ -192,29 +232,44 @@ fn our_answers(case: &Case, now_ms: i64) -> (Vec<Answer>, String) {
 #[derive(Debug, Default)]
 struct Score {
     compared: usize,
-    known: usize,
+    /// By name.
+    known: BTreeMap<String, usize>,
     differences: Vec<String>,
 }
 
 impl Score {
-    fn add(&mut self, url: &str, name: &str, case: &Case) {
+    fn add(&mut self, url: &str, name: &str, case: &Case, our_case: &Case) {
         let (theirs, their_error) = node_answers(url, case);
-        let (ours, our_error) = our_answers(case, service::clock::wall_ms());
+        let (ours, our_error) = our_answers(our_case, service::clock::wall_ms());
         assert_eq!(theirs.len(), ours.len(), "{name}: the node answered another number of documents");
         for (nth, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
             self.compared += 1;
             let same = theirs.is_same(ours);
-            let known = case.known.as_deref().or_else(|| theirs.known_difference(case, ours));
-            match (known, same) {
-                (Some(_), false) => self.known += 1,
-                (_, true) => {}
-                (None, false) => self.differences.push(format!(
-                    "{name}: {}\n  document {}\n  node {} {their_error}\n  ours {} {our_error}",
-                    case.pipeline(),
-                    case.docs[nth],
-                    shown(theirs),
-                    shown(ours)
-                )),
+            // The node's failure passes by all handlers: without them, ours is the same.
+            let by_request = || {
+                let is_foreach = matches!(theirs, Answer::RequestFailed(..));
+                let without = || our_answers(&our_case.without_foreach_handlers(nth), service::clock::wall_ms()).0;
+                (is_foreach && theirs.is_same(&without()[0])).then_some("foreach-request")
+            };
+            let known = || case.known.as_deref().or_else(|| theirs.known_difference(ours)).or_else(by_request);
+            if same {
+                continue;
+            }
+            let shown = format!(
+                "{name}: {}\n  document {}\n  node {} {their_error}\n  ours {} {our_error}",
+                case.pipeline(),
+                case.docs[nth],
+                shown(theirs),
+                shown(ours)
+            );
+            match known() {
+                Some(known) => {
+                    *self.known.entry(known.to_owned()).or_default() += 1;
+                    if std::env::var("ORACLE_SHOW").is_ok_and(|name| name == known) {
+                        eprintln!("{known}: {shown}");
+                    }
+                }
+                None => self.differences.push(shown),
             }
         }
     }
@@ -222,9 +277,10 @@ impl Score {
     /// Tells what differed and holds it against the bar.
     #[track_caller]
     fn check(self, what: &str) {
-        let Self { compared, known, differences } = self;
+        let Self { compared, known: by_name, differences } = self;
+        let known: usize = by_name.values().sum();
         let same = compared - known - differences.len();
-        eprintln!("{what}: {compared} documents compared, {same} the same, {known} known differences");
+        eprintln!("{what}: {compared} documents compared, {same} the same, {known} known differences {by_name:?}");
         for difference in differences.iter().take(SHOWN_MAX) {
             eprintln!("{difference}");
         }
@@ -274,7 +330,7 @@ fn the_cases_come_out_the_same() {
     for (name, cases) in cases() {
         let before = score.compared;
         for case in &cases {
-            score.add(&node.url, &name, case);
+            score.add(&node.url, &name, case, case);
         }
         eprintln!("{name}: {} documents", score.compared - before);
     }
@@ -287,7 +343,8 @@ fn random_pipelines_come_out_the_same() {
     let count = if std::env::var_os("TAILRACE_TEST_FULL").is_some() { RANDOM_FULL } else { RANDOM };
     let mut score = Score::default();
     for seed in 0..count {
-        score.add(&node.url, &format!("seed {seed}"), &generate::case(seed));
+        let case = generate::case(seed);
+        score.add(&node.url, &format!("seed {seed}"), &case, &case.in_our_words());
     }
     score.check("random pipelines");
 }
@@ -296,6 +353,9 @@ fn random_pipelines_come_out_the_same() {
 fn every_known_difference_is_described() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pipeline-differences.md");
     let text = std::fs::read_to_string(docs).expect("docs/pipeline-differences.md");
+    for known in BY_LOOK {
+        assert!(text.contains(&format!("`{known}`")), "the difference {known} is not described");
+    }
     for (name, cases) in cases() {
         for known in cases.iter().filter_map(|case| case.known.as_ref()) {
             assert!(text.contains(&format!("`{known}`")), "{name}: the difference {known} is not described");

@@ -3,6 +3,7 @@
 //! Arithmetic on civil dates is ours and allocates nothing; `jiff` knows the rules of time zones.
 
 pub(crate) mod format;
+pub(crate) mod index_name;
 pub(crate) mod iso;
 pub(crate) mod pattern;
 pub(crate) mod read;

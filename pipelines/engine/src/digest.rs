@@ -1,4 +1,4 @@
-//! Digests that fingerprints are made of: MD5, SHA-1, SHA-2 and SHA3-256. For naming, not for secrets.
+//! Digests that fingerprints are made of: MD5, SHA-1, SHA-2, SHA3-256 and MurmurHash3. For naming, not for secrets.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512, digest};
 
@@ -10,6 +10,7 @@ pub(crate) enum Digest {
     Sha256,
     Sha512,
     Sha3,
+    Murmur3,
 }
 
 impl Digest {
@@ -21,6 +22,7 @@ impl Digest {
             Self::Sha256 => digest(&SHA256, bytes).as_ref().to_vec(),
             Self::Sha512 => digest(&SHA512, bytes).as_ref().to_vec(),
             Self::Sha3 => sha3_256(bytes).to_vec(),
+            Self::Murmur3 => murmur3(bytes).to_vec(),
         }
     }
 }
@@ -58,6 +60,41 @@ fn md5(bytes: &[u8]) -> [u8; 16] {
         place.copy_from_slice(&word.to_le_bytes());
     }
     out
+}
+
+/// The variant of 128 bits for machines of 64, with seed 0, the greater half first.
+///
+/// Source: `MurmurHash3_x64_128` of https://github.com/aappleby/smhasher.
+fn murmur3(bytes: &[u8]) -> [u8; 16] {
+    const C: [u64; 2] = [0x87c3_7b91_1142_53d5, 0x4cf5_ad43_2745_937f];
+    let mix1 = |k: u64| k.wrapping_mul(C[0]).rotate_left(31).wrapping_mul(C[1]);
+    let mix2 = |k: u64| k.wrapping_mul(C[1]).rotate_left(33).wrapping_mul(C[0]);
+    let finish = |k: u64| {
+        let k = (k ^ (k >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let k = (k ^ (k >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        k ^ (k >> 33)
+    };
+    let (mut a, mut b) = (0_u64, 0_u64);
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    let halves = |block: &[u8; 16]| {
+        let both = u128::from_le_bytes(*block);
+        (both as u64, (both >> 64) as u64)
+    };
+    for (first, second) in blocks.iter().map(halves) {
+        a = (a ^ mix1(first)).rotate_left(27).wrapping_add(b).wrapping_mul(5).wrapping_add(0x52dc_e729);
+        b = (b ^ mix2(second)).rotate_left(31).wrapping_add(a).wrapping_mul(5).wrapping_add(0x3849_5ab5);
+    }
+    let mut last = [0; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    let (first, second) = halves(&last);
+    (a, b) = (a ^ mix1(first), b ^ mix2(second)); // Of nothing, both are 0.
+    (a, b) = (a ^ bytes.len() as u64, b ^ bytes.len() as u64);
+    a = a.wrapping_add(b);
+    b = b.wrapping_add(a);
+    (a, b) = (finish(a), finish(b));
+    a = a.wrapping_add(b);
+    b = b.wrapping_add(a);
+    (u128::from(a) << 64 | u128::from(b)).to_be_bytes()
 }
 
 /// Source: FIPS 202.
@@ -138,6 +175,10 @@ mod tests {
         assert_eq!(hex(Digest::Md5, &"a".repeat(56)), "3b0c8ac703f828b04c6c197006d17218");
         assert_eq!(hex(Digest::Sha3, ""), "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a");
         assert_eq!(hex(Digest::Sha3, "abc"), "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532");
+        let fox = "The quick brown fox jumps over the lazy dog";
+        assert_eq!(hex(Digest::Murmur3, fox), "e34bbc7bbc071b6c7a433ca9c49a9347");
+        assert_eq!(hex(Digest::Murmur3, "hello"), "cbd8a7b341bd9b025b1e906a48ae1d19");
+        assert_eq!(hex(Digest::Murmur3, ""), "00000000000000000000000000000000");
         assert_eq!(hex(Digest::Sha1, "abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 }

@@ -234,6 +234,34 @@ impl Grok {
         Ok(Some(nth))
     }
 
+    /// Every match of the one pattern in `text`, one after the other, empty ones too: where its first capture stands.
+    ///
+    /// Errors: it took more steps than the text may take.
+    pub(crate) fn find_all(&self, text: &str) -> Result<Vec<(usize, usize)>, Exhausted> {
+        let mut found = Vec::new();
+        let groups =
+            self.captures.first().and_then(|captures| captures.first()).map(|capture| capture.groups.as_slice());
+        let mut next = |spans: Spans<'_>| {
+            let (start, end) = groups?.iter().find_map(|group| spans(*group))?;
+            found.push((start, end));
+            // As in the original, nothing is looked for at the end.
+            Some(if end > start { end } else { start + 1 }).filter(|next| *next < text.len())
+        };
+        if let Some(linear) = &self.linear {
+            linear.all(text, &mut next)?;
+        }
+        if let Some(kept) = self.kept.first() {
+            let mut search = Search::new(&kept.program, text);
+            let mut from = Some(0);
+            while let Some(at) = from
+                && search.find_from(at, text.len(), kept.is_line_anchored)?.is_some()
+            {
+                from = next(&|group| search.span(group));
+            }
+        }
+        Ok(found)
+    }
+
     fn report(&self, nth: usize, text: &str, spans: Spans<'_>, mut found: impl FnMut(&Capture, &str)) {
         for capture in &self.captures[nth] {
             let part = capture.groups.iter().find_map(|group| {

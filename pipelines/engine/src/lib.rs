@@ -21,6 +21,7 @@ mod template;
 mod text;
 mod yaml;
 
+pub use date::index_name::resolve_index_name;
 pub use failure::{Failure, Problem};
 pub use inspect::{Note, Single};
 pub use library::{Library, LoadError};

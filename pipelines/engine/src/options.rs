@@ -7,6 +7,7 @@ use crate::mmdb::Database;
 use crate::pipeline::Processor;
 use crate::registry;
 use crate::template::{Escape, Field, Template};
+use crate::text::java_text;
 use compact_str::CompactString;
 use event::{FieldPath, Object, Value};
 use regex_automata::meta::Regex;
@@ -86,6 +87,17 @@ impl<'b> Options<'b> {
         }
     }
 
+    /// A whole number, which may stand in a text.
+    pub(crate) fn int(&mut self, name: &str, default: i32) -> Result<i32, Wrong> {
+        let wrong = |shown: &str| format!("[{name}] property cannot be converted to an int [{shown}]");
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Int(number)) => Ok(number),
+            Some(Value::Text(text)) => text.parse().map_err(|_| wrong(&text)),
+            Some(other) => Err(wrong(&java_text(&other))),
+        }
+    }
+
     /// A list of texts; empty if the option is not set.
     pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<CompactString>, Wrong> {
         let Some(value) = self.take(name) else { return Ok(Vec::new()) };
@@ -123,6 +135,12 @@ impl<'b> Options<'b> {
             Some(text) => self.parse_path(name, &text),
             None => Ok(default.clone()),
         }
+    }
+
+    /// Like [`Options::path_or`], with the default as it would be written.
+    pub(crate) fn path_or_text(&mut self, name: &str, default: &str) -> Result<FieldPath, Wrong> {
+        let text = self.text_if_set(name)?.unwrap_or(default.into());
+        self.parse_path(name, &text)
     }
 
     pub(crate) fn parse_path(&self, name: &str, text: &str) -> Result<FieldPath, Wrong> {

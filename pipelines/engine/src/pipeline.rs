@@ -16,6 +16,8 @@ pub enum Flow {
     Continue,
     /// The document is to be dropped; nothing after this runs.
     Drop,
+    /// The document is ready: nothing after this runs, neither here nor in the pipelines that called this one.
+    End,
 }
 
 /// What became of a document.
@@ -162,7 +164,7 @@ impl Pipeline {
     pub fn run(&self, library: &Library, event: &mut Event, now_ms: i64) -> Result<Outcome, Failure> {
         let run = Run { library, now_ms, pipeline: &self.name, caller: None };
         self.run_inside(event, &run).map(|flow| match flow {
-            Flow::Continue => Outcome::Document,
+            Flow::Continue | Flow::End => Outcome::Document,
             Flow::Drop => Outcome::Dropped,
         })
     }
@@ -195,8 +197,9 @@ fn fill(event: &mut Event, run: &Run<'_>) -> Option<Value> {
 
 fn run_all(processors: &[Processor], event: &mut Event, run: &Run<'_>) -> Result<Flow, Failure> {
     for processor in processors {
-        if processor.run(event, run)? == Flow::Drop {
-            return Ok(Flow::Drop);
+        match processor.run(event, run)? {
+            Flow::Continue => {}
+            ends => return Ok(ends),
         }
     }
     Ok(Flow::Continue)

@@ -4,9 +4,10 @@ use crate::options::{Loading, Options, Wrong};
 use crate::painless::Condition;
 use crate::pipeline::{Processor, Step};
 use crate::processors::{
-    append, bytes, cef, convert, copy, csv, date, dissect, dot_expander, drop, fail, fingerprint, foreach, geoip, grok,
-    gsub, html_strip, join, json, kv, logfmt, lowercase, mask, network_direction, pipeline, remove, remove_by_pattern,
-    rename, sample, script, set, sort, split, syslog, trim, uppercase, uri_parts, urldecode, user_agent,
+    append, bytes, cef, community_id, convert, copy, csv, date, date_index_name, dissect, dot_expander, drop, fail,
+    fingerprint, foreach, geoip, grok, gsub, html_strip, join, json, kv, logfmt, lowercase, mask, network_direction,
+    pipeline, redact, registered_domain, remove, remove_by_pattern, rename, reroute, sample, script, set, sort, split,
+    syslog, trim, uppercase, uri_parts, urldecode, user_agent,
 };
 use event::{Object, Value};
 use std::cell::Cell;
@@ -19,10 +20,12 @@ const STEPS: &[(&str, &[&str], Build)] = &[
     ("append", append::OPTIONS, append::build),
     ("bytes", bytes::OPTIONS, bytes::build),
     ("cef", cef::OPTIONS, cef::build),
+    ("community_id", community_id::OPTIONS, community_id::build),
     ("convert", convert::OPTIONS, convert::build),
     ("copy", copy::OPTIONS, copy::build),
     ("csv", csv::OPTIONS, csv::build),
     ("date", date::OPTIONS, date::build),
+    ("date_index_name", date_index_name::OPTIONS, date_index_name::build),
     ("dissect", dissect::OPTIONS, dissect::build),
     ("dot_expander", dot_expander::OPTIONS, dot_expander::build),
     ("drop", drop::OPTIONS, drop::build),
@@ -41,9 +44,12 @@ const STEPS: &[(&str, &[&str], Build)] = &[
     ("mask", mask::OPTIONS, mask::build),
     ("network_direction", network_direction::OPTIONS, network_direction::build),
     ("pipeline", pipeline::OPTIONS, pipeline::build),
+    ("redact", redact::OPTIONS, redact::build),
+    ("registered_domain", registered_domain::OPTIONS, registered_domain::build),
     ("remove", remove::OPTIONS, remove::build),
     ("remove_by_pattern", remove_by_pattern::OPTIONS, remove_by_pattern::build),
     ("rename", rename::OPTIONS, rename::build),
+    ("reroute", reroute::OPTIONS, reroute::build),
     ("sample", sample::OPTIONS, sample::build),
     ("script", script::OPTIONS, script::build),
     ("set", set::OPTIONS, set::build),

@@ -93,7 +93,7 @@ fn read_java(
 }
 
 impl Alternative {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         Ok(match text {
             "" => return Err("Invalid format: an empty pattern".to_owned()),
             "iso8601" | "strict_date_optional_time" | "date_optional_time" | "strict_date_optional_time_nanos" => {
@@ -105,7 +105,7 @@ impl Alternative {
         })
     }
 
-    fn read(&self, text: &str, defaults: &Defaults<'_>) -> Result<Stamp, String> {
+    pub(super) fn read(&self, text: &str, defaults: &Defaults<'_>) -> Result<Stamp, String> {
         let no_date = || format!("Text '{text}' could not be parsed at index 0");
         let epoch = |scale: f64| {
             let number = java_double(text).filter(|number| number.is_finite())?;

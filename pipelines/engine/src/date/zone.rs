@@ -40,6 +40,21 @@ impl Zone {
         id == "Z" || id.starts_with(['+', '-']) && whole_offset(id) == Some(0)
     }
 
+    /// A zone's id as Java writes it: an offset has two digits for its hours and for its minutes.
+    pub(crate) fn java_id(id: &str) -> String {
+        let at = id.find(['+', '-']).unwrap_or(id.len());
+        let (name, offset) = id.split_at(at);
+        match whole_offset(offset).filter(|_| matches!(name, "" | "UTC" | "GMT" | "UT")) {
+            Some(0) => name.to_owned(),
+            Some(seconds) => {
+                let (sign, all) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs());
+                let text = format!("{name}{sign}{:02}:{:02}", all / 3600, all / 60 % 60);
+                if all % 60 == 0 { text } else { format!("{text}:{:02}", all % 60) }
+            }
+            None => id.to_owned(),
+        }
+    }
+
     /// Parses an id, or a short name such as `EST`, for which Java takes a region.
     pub(crate) fn parse_name(name: &str) -> Option<Self> {
         let region = SHORT_NAMES.iter().find(|(short, _)| *short == name).map(|(_, region)| *region);

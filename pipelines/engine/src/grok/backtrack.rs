@@ -61,8 +61,18 @@ impl<'p> Search<'p> {
 
     /// Where the first match starts, if that is at `most` or before.
     pub(super) fn find(&mut self, most: usize, is_line_anchored: bool) -> Result<Option<usize>, Exhausted> {
-        let starts = self.text.char_indices().map(|(at, _)| at).chain([self.text.len()]);
-        for start in starts.take_while(|start| *start <= most) {
+        self.find_from(0, most, is_line_anchored)
+    }
+
+    /// Like [`Search::find`], for a match that starts at `from` or after it.
+    pub(super) fn find_from(
+        &mut self,
+        from: usize,
+        most: usize,
+        is_line_anchored: bool,
+    ) -> Result<Option<usize>, Exhausted> {
+        let starts = (from..=most.min(self.text.len())).filter(|at| self.text.is_char_boundary(*at));
+        for start in starts {
             let is_line_start = start == 0 || self.text.as_bytes().get(start - 1) == Some(&b'\n');
             if (is_line_start || !is_line_anchored) && self.match_at(start)? {
                 return Ok(Some(start));

@@ -5,6 +5,7 @@
 //! must hold; places where a match may start, judged by its first bytes; and once that has cost more than a few looks
 //! at each byte, a search from the end of the text, which tells the first start for certain.
 
+use super::backtrack::Exhausted;
 use super::looks::Looks;
 use super::machine::{Cache, Machine};
 use super::one_pass::OnePass;
@@ -20,6 +21,10 @@ use std::sync::Arc;
 const TRIES_PER_BYTE: u64 = 2;
 /// And for each text.
 const TRIES_MIN: u64 = 1024;
+
+/// Steps that a search for all matches may take, and those for each byte of the text.
+const ALL_STEPS_MIN: u64 = 1 << 20;
+const ALL_STEPS_PER_BYTE: u64 = 8;
 
 /// Where a group's text starts and ends.
 pub(super) type Spans<'s> = &'s dyn Fn(usize) -> Option<(usize, usize)>;
@@ -123,6 +128,38 @@ impl Linear {
         }
         let start = self.backward.leftmost(backward, text, from.min(bytes.len()))?;
         self.forward.match_at(forward, text, start).map(|nth| (start, nth))
+    }
+
+    /// Every match of the one pattern. `found` gets its groups and says where the next may start; none if it is the last.
+    ///
+    /// Where matches start is known after one look at each byte. How far each goes is not: a match may look ahead further
+    /// than it goes, over and over, which is what the budget is for.
+    pub(super) fn all(&self, text: &str, mut found: impl FnMut(Spans<'_>) -> Option<usize>) -> Result<(), Exhausted> {
+        let bytes = text.as_bytes();
+        if !self.literals.is_empty() && self.literals.iter().all(|literal| literal.find(bytes).is_none()) {
+            return Ok(());
+        }
+        let mut caches = self.caches.get();
+        let Caches { forward, backward } = &mut *caches;
+        let mut starts = Vec::new();
+        self.backward.starts(backward, text, 0, |at| starts.push(at));
+        let before = forward.steps;
+        let steps_max = ALL_STEPS_MIN + ALL_STEPS_PER_BYTE * bytes.len() as u64;
+        let mut from = 0;
+        for start in starts.into_iter().rev() {
+            if start < from || self.forward.match_at(forward, text, start).is_none() {
+                continue;
+            }
+            let steps = forward.steps - before;
+            if steps > steps_max {
+                return Err(Exhausted { steps });
+            }
+            match found(&|group| self.forward.span(forward, 0, group)) {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// The next place where a match may start: `Some(None)` if there is none, `None` if that can't be told.

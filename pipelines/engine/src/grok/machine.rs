@@ -163,8 +163,16 @@ impl Machine {
 
     /// Where the first match starts, if there is one at `from` or after it. For a machine that was made backward.
     pub(super) fn leftmost(&self, cache: &mut Cache, text: &str, from: usize) -> Option<usize> {
+        let mut leftmost = None;
+        self.starts(cache, text, from, |at| leftmost = Some(at));
+        leftmost
+    }
+
+    /// Tells of each place at `from` or after it where a match starts, the last one first. For a machine that was made
+    /// backward.
+    pub(super) fn starts(&self, cache: &mut Cache, text: &str, from: usize, mut found: impl FnMut(usize)) {
         let bytes = text.as_bytes();
-        let (mut state, mut at, mut leftmost) = (self.start(cache), bytes.len(), None);
+        let (mut state, mut at) = (self.start(cache), bytes.len());
         while at >= from {
             let here = &cache.states[state as usize];
             if here.is_raw {
@@ -179,7 +187,7 @@ impl Machine {
                     before.iter().rposition(|byte| !run.bytes[usize::from(*byte)]).map_or(from, |stop| from + stop + 1);
             }
             if here.end.is_some() && text.is_char_boundary(at) {
-                leftmost = Some(at);
+                found(at);
             }
             if at == from {
                 break;
@@ -193,7 +201,6 @@ impl Machine {
             at -= 1;
         }
         cache.steps += (bytes.len() - from) as u64 + 1;
-        leftmost
     }
 
     fn resolve(&self, cache: &mut Cache, state: u32, text: &str, at: usize) -> Step {

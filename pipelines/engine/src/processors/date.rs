@@ -3,7 +3,7 @@
 use crate::date::format::Format;
 use crate::date::pattern::{self, Item};
 use crate::date::read::Defaults;
-use crate::date::{Zone, month_at, write};
+use crate::date::{Stamp, Zone, month_at, write};
 use crate::failure::Problem;
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
@@ -74,13 +74,30 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
     Ok(Box::new(Date { field, formats, zone, target, output }))
 }
 
-fn check_locale(locale: Option<&str>) -> Result<(), Wrong> {
+pub(super) fn check_locale(locale: Option<&str>) -> Result<(), Wrong> {
     let Some(locale) = locale else { return Ok(()) };
     let language = locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
     match language.as_str() {
         "en" | "english" | "root" | "" => Ok(()),
         _ => Err(format!("[locale] {locale} is not supported: month and day names are read in English only")),
     }
+}
+
+/// The date that `text` says: all formats are tried, and the last that fits wins, as in the original.
+pub(super) fn read_any(formats: &[Format], text: &str, defaults: &Defaults<'_>) -> Result<Stamp, Box<Problem>> {
+    let (mut stamp, mut first_problem) = (None, None);
+    for format in formats {
+        match format.read(text, defaults) {
+            Ok(read) => stamp = Some(read),
+            Err(problem) => {
+                first_problem.get_or_insert(problem);
+            }
+        }
+    }
+    stamp.ok_or_else(|| match first_problem {
+        Some((problem, cause)) => Problem::caused(format!("unable to parse date [{text}]"), cause.unwrap_or(problem)),
+        None => Problem::new(format!("unable to parse date [{text}]")),
+    })
 }
 
 impl Step for Date {
@@ -100,21 +117,7 @@ impl Step for Date {
             }
         };
         let defaults = Defaults { zone, to_utc, now: month_at(run.now_ms) };
-        let mut first_problem = None;
-        let mut stamp = None;
-        for format in &self.formats {
-            // As the original: all are tried, and the last that fits wins.
-            match format.read(&text, &defaults) {
-                Ok(read) => stamp = Some(read),
-                Err(problem) => {
-                    first_problem.get_or_insert(problem);
-                }
-            }
-        }
-        let Some(stamp) = stamp else {
-            let cause = first_problem.map(|(problem, cause)| cause.unwrap_or(problem)).unwrap_or_default();
-            return Err(Problem::caused(format!("unable to parse date [{text}]"), cause));
-        };
+        let stamp = read_any(&self.formats, &text, &defaults)?;
         let mut out = CompactString::default();
         match &self.output {
             Output::Default => write::default_format(&stamp.local(), stamp.offset, &mut out),

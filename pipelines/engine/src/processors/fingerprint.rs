@@ -72,8 +72,11 @@ fn elastic_form(options: &mut Options<'_>) -> Result<(Digest, Form), Wrong> {
         Some("MD5") => Digest::Md5,
         Some("SHA-256") => Digest::Sha256,
         Some("SHA-512") => Digest::Sha512,
+        Some("MurmurHash3") => Digest::Murmur3,
         Some(other) => {
-            return Err(format!("[method] [{other}] is not supported, there are: MD5, SHA-1, SHA-256, SHA-512"));
+            return Err(format!(
+                "[method] [{other}] is not supported, there are: MD5, MurmurHash3, SHA-1, SHA-256, SHA-512"
+            ));
         }
     };
     let salt = options.text_if_set("salt")?.unwrap_or_default().into();

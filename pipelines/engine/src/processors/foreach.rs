@@ -45,11 +45,14 @@ impl Step for Foreach {
             }
             Some(values) => values.clone(),
         };
+        let mut flow = Flow::Continue;
         let (path, new) = match values {
             Value::Array(values) => {
                 let mut new = Vec::with_capacity(values.len());
                 for value in values {
-                    let Some((_, value)) = self.one(event, run, None, value)? else { return Ok(Flow::Drop) };
+                    let Some((_, value)) = self.one(event, run, None, value, &mut flow)? else {
+                        return Ok(Flow::Drop);
+                    };
                     new.push(value);
                 }
                 (&self.field, Value::Array(new))
@@ -57,7 +60,8 @@ impl Step for Foreach {
             Value::Object(members) => {
                 let mut new = Object::with_capacity(members.len());
                 for (key, value) in members {
-                    let Some((key, value)) = self.one(event, run, Some(Value::Text(key)), value)? else {
+                    let key = Some(Value::Text(key));
+                    let Some((key, value)) = self.one(event, run, key, value, &mut flow)? else {
                         return Ok(Flow::Drop);
                     };
                     new.insert(java_text(&key), value);
@@ -71,18 +75,20 @@ impl Step for Foreach {
             }
         };
         event.set(path, new).map_err(|error| Trouble::Own(error.into()))?;
-        Ok(Flow::Continue)
+        Ok(flow)
     }
 }
 
 impl Foreach {
     /// Runs the processor with `_ingest._key` and `_ingest._value`; what they are then. `None` if it drops the document.
+    /// One that ends the pipeline ends it after the last element, as in the original.
     fn one(
         &self,
         event: &mut Event,
         run: &Run<'_>,
         key: Option<Value>,
         value: Value,
+        flow: &mut Flow,
     ) -> Result<Option<(Value, Value)>, Trouble> {
         let ingest = &mut event.metadata.ingest;
         let before_value = ingest.insert("_value", value);
@@ -97,6 +103,10 @@ impl Foreach {
         let key = if has_key { take("_key", before_key).unwrap_or_default() } else { Value::Null };
         match result.map_err(Trouble::Inner)? {
             Flow::Continue => Ok(Some((key, value))),
+            Flow::End => {
+                *flow = Flow::End;
+                Ok(Some((key, value)))
+            }
             Flow::Drop => Ok(None),
         }
     }

@@ -45,20 +45,7 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
         }
         define_patterns(dir, &mut bank).map_err(|wrong| format!("[patterns_dir] {wrong}"))?;
     }
-    match options.take("pattern_definitions") {
-        None => {}
-        Some(Value::Object(definitions)) => {
-            for (name, definition) in definitions {
-                let Value::Text(definition) = definition else {
-                    return Err(format!("[pattern_definitions] {name} is not a string"));
-                };
-                bank.define(&name, &definition);
-            }
-        }
-        Some(other) => {
-            return Err(format!("[pattern_definitions] property isn't a map, but of type [{}]", other.java_class()));
-        }
-    }
+    define(options, &mut bank)?;
     let grok = Grok::new(&bank, &patterns).map_err(|wrong| format!("[patterns] {wrong}"))?;
     for capture in grok.captures() {
         if capture.field.is_ingest() {
@@ -71,6 +58,23 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
         false => None,
     };
     Ok(Box::new(GrokStep { field, grok, ignore_missing, trace }))
+}
+
+/// Reads the option `pattern_definitions`.
+pub(super) fn define(options: &mut Options<'_>, bank: &mut Bank) -> Result<(), Wrong> {
+    match options.take("pattern_definitions") {
+        None => Ok(()),
+        Some(Value::Object(definitions)) => {
+            for (name, definition) in definitions {
+                let Value::Text(definition) = definition else {
+                    return Err(format!("[pattern_definitions] {name} is not a string"));
+                };
+                bank.define(&name, &definition);
+            }
+            Ok(())
+        }
+        Some(other) => Err(format!("[pattern_definitions] property isn't a map, but of type [{}]", other.java_class())),
+    }
 }
 
 impl Step for GrokStep {
