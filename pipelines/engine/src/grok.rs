@@ -216,7 +216,9 @@ impl Grok {
                 Some((start, _)) => start - 1,
             };
             let mut kept_search = Search::new(&kept.program, text);
-            if let Some(start) = kept_search.find(most, kept.is_line_anchored)? {
+            let found_at = kept_search.find(most, kept.is_line_anchored);
+            event::steps::count(kept_search.steps() as usize);
+            if let Some(start) = found_at? {
                 best = Some((start, kept.nth));
                 search = Some(kept_search);
             }

@@ -104,7 +104,9 @@ impl<'r, 't> Finds<'r, 't> {
             return None;
         }
         self.regex.search_captures(&Input::new(self.text).range(from..), captures);
-        let found = captures.get_match()?.span();
+        let found = captures.get_match().map(|found| found.span());
+        event::steps::count(found.map_or(self.text.len(), |found| found.end) - from + 1);
+        let found = found?;
         self.next = Some(match found.is_empty() {
             false => found.end,
             true => found.end + self.text.get(found.end..)?.chars().next().map_or(1, char::len_utf8),

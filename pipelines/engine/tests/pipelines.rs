@@ -215,6 +215,35 @@ fn a_pipeline_calls_another_and_never_itself() {
 }
 
 #[test]
+fn fields_that_a_line_makes_up_are_bounded_in_number_and_depth() {
+    let failure = |processor: &str, text: &str| {
+        let document = format!(r#"{{"a":{}}}"#, Value::from(text).to_json());
+        run(&format!("processors: [{{{processor}, on_failure: [{{{TELL}}}, {{remove: {{keep: [e]}}}}]}}}}]"), &document)
+    };
+    let repeated = |piece: fn(usize) -> String| (0..1_001).map(piece).collect::<String>();
+    let kv = "kv: {field: a, field_split: ' ', value_split: '='";
+    let (pairs, long) = (repeated(|nth| format!("k{nth}=v ")), "a.".repeat(200_000) + "a=1");
+    let data = |data: &str| format!("<34>1 2003-10-11T22:14:15Z h a - - {data} m");
+    for (processor, text, expected) in [
+        (kv, pairs.clone(), "has more than 1000 keys"),
+        ("logfmt: {field: a", pairs.clone(), "has more than 1000 keys"),
+        ("cef: {field: a", format!("CEF:0|a|b|c|d|e|1|{pairs}"), "has 1001 extensions, at most 1000 are read"),
+        ("syslog: {field: a", data(&repeated(|nth| format!("[{nth}]"))), "more than 1000 elements"),
+        (
+            "syslog: {field: a",
+            data(&format!("[x{}]", repeated(|nth| format!(" k{nth}=\"v\"")))),
+            "more than 1000 names",
+        ),
+        (kv, long.clone(), "a path of 200001 names is longer than the 128"),
+        ("logfmt: {field: a", long.clone(), "a path of 200001 names is longer than the 128"),
+        ("dissect: {field: a, pattern: '%{*k}=%{&k}'", long, "a path of 200001 names is longer than the 128"),
+    ] {
+        let told = failure(processor, &text);
+        assert!(told.contains(expected), "{processor}: {}", told.chars().rev().take(300).collect::<String>());
+    }
+}
+
+#[test]
 fn what_random_pipelines_found() {
     check(
         "join: {field: a, separator: '-'}",

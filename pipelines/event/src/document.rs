@@ -164,12 +164,18 @@ impl Object {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.members.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+        self.place(key).map(|at| &self.members[at].1)
     }
 
     /// The value of `key`, to be changed.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.members.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
+        self.place(key).map(|at| &mut self.members[at].1)
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        let at = self.members.iter().position(|(name, _)| name == key);
+        crate::steps::count(at.unwrap_or(self.members.len()) + 1);
+        at
     }
 
     /// True if there is a member `key`, be it null.
@@ -190,7 +196,7 @@ impl Object {
 
     /// The value of `key`, which becomes an empty object first if it is missing.
     pub fn object_at(&mut self, key: &str) -> &mut Value {
-        let at = self.members.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
+        let at = self.place(key).unwrap_or_else(|| {
             self.push_new(CompactString::new(key), Value::Object(Self::new()));
             self.members.len() - 1
         });
@@ -199,7 +205,7 @@ impl Object {
 
     /// Takes `key` out; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        let at = self.members.iter().position(|(name, _)| name == key)?;
+        let at = self.place(key)?;
         Some(self.members.remove(at).1)
     }
 

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod members;
 pub mod path;
 pub mod record;
+pub mod steps;
 pub mod wire;
 
 pub use ack::{Ack, Anchor, Debt, Entry, Route, Share, StreamId};

@@ -4,8 +4,12 @@
 //! leads to the ingest metadata, a leading `_source.` is dropped, and `_index`, `_id`, `_routing`, `_version`,
 //! `_version_type` are the document's metadata. Setting makes the objects that are missing on the way.
 
-use crate::document::{Event, Object, Value};
+use crate::document::{Event, KEYS_MAX, NESTING_MAX, Object, Value};
 use compact_str::CompactString;
+
+/// Most members that an object gets by [`Event::set`]: those it may have come with, and as many again. Look-up is linear,
+/// so this bounds the time; no search node takes a document with so many fields.
+pub const MEMBERS_MAX: usize = 2 * KEYS_MAX;
 
 /// First elements that name metadata instead of a field of the source.
 const METADATA: &[&str] =
@@ -47,6 +51,13 @@ pub enum PathError {
     /// Nothing but dots, or only a prefix.
     #[error("path [{0}] is not valid")]
     Invalid(String),
+    /// More names than objects may be nested; of what has that many the number is told. There is no such error in
+    /// Elasticsearch, whose mapping ends sooner.
+    #[error("a path of {0} names is longer than the {NESTING_MAX} that objects may be nested")]
+    TooDeep(usize),
+    /// An object has so many members that it gets no other one.
+    #[error("an object has {MEMBERS_MAX} fields and gets no more, as part of path [{0}]")]
+    Full(String),
     /// An object on the way has no such member.
     #[error("field [{key}] not present as part of path [{path}]")]
     Missing {
@@ -86,7 +97,8 @@ pub enum PathError {
 impl FieldPath {
     /// Parses `path`.
     ///
-    /// Errors: empty, or nothing but dots.
+    /// Errors: empty, nothing but dots, or more than [`NESTING_MAX`] names: a path may come out of a line, and what it
+    /// makes is written and let go of by functions that call themselves.
     pub fn new(path: &str) -> Result<Self, PathError> {
         if path.is_empty() {
             return Err(PathError::Empty);
@@ -95,10 +107,15 @@ impl FieldPath {
             Some(rest) => (Root::Ingest, rest),
             None => (Root::Source, path.strip_prefix("_source.").unwrap_or(path)),
         };
-        let elements: Vec<_> = rest.trim_end_matches('.').split('.').map(Element::new).collect(); // As Java's split does.
         if rest.trim_matches('.').is_empty() {
             return Err(PathError::Invalid(path.to_owned()));
         }
+        let names = rest.trim_end_matches('.').split('.'); // As Java's split does.
+        let count = names.clone().count();
+        if count > NESTING_MAX {
+            return Err(PathError::TooDeep(count));
+        }
+        let elements: Vec<_> = names.map(Element::new).collect();
         if root == Root::Source && is_metadata(&elements[0].key) {
             root = Root::Metadata;
         }
@@ -139,6 +156,14 @@ impl FieldPath {
     /// The elements: the first, those between, the last. With one element the first is the last.
     fn first_rest(&self) -> (&Element, &[Element]) {
         self.elements.split_first().expect("a parsed path has an element")
+    }
+
+    /// Errors: `element` would be one more than `object` may have.
+    fn has_room(&self, object: &Object, element: &Element) -> Result<(), PathError> {
+        match object.len() >= MEMBERS_MAX && !object.contains(&element.key) {
+            true => Err(PathError::Full(self.text.to_string())),
+            false => Ok(()),
+        }
     }
 
     fn missing(&self, element: &Element) -> PathError {
@@ -184,7 +209,10 @@ impl FieldPath {
     fn step_mut<'v>(&self, value: &'v mut Value, element: &Element, make: bool) -> Result<&'v mut Value, PathError> {
         match value {
             Value::Object(object) => match make {
-                true => Ok(object.object_at(&element.key)),
+                true => {
+                    self.has_room(object, element)?;
+                    Ok(object.object_at(&element.key))
+                }
                 false => object.get_mut(&element.key).ok_or_else(|| self.missing(element)),
             },
             Value::Array(array) => self.index(element, array.len()).map(|at| &mut array[at]),
@@ -248,10 +276,11 @@ impl Event {
 
     /// Sets `path` to `value`; objects that are missing on the way are made.
     ///
-    /// Errors: a list is met without a fitting index, or something that has no members.
+    /// Errors: a list is met without a fitting index, something that has no members, or an object that is full.
     pub fn set(&mut self, path: &FieldPath, value: Value) -> Result<(), PathError> {
         let (first, rest) = path.first_rest();
         let start = path.start_mut(self);
+        path.has_room(start, first)?;
         let Some((last, between)) = rest.split_last() else {
             start.insert(first.key.clone(), value);
             return Ok(());
@@ -260,6 +289,7 @@ impl Event {
         let parent = between.iter().try_fold(first, |value, element| path.step_mut(value, element, true))?;
         match parent {
             Value::Object(object) => {
+                path.has_room(object, last)?;
                 object.insert(last.key.clone(), value);
             }
             Value::Array(array) => {
@@ -274,19 +304,21 @@ impl Event {
     /// Whether [`Event::set`] would succeed. Makes nothing.
     pub fn can_set(&self, path: &FieldPath) -> Result<(), PathError> {
         let (first, rest) = path.first_rest();
+        let start = path.start(self);
+        path.has_room(start, first)?;
         let Some((last, between)) = rest.split_last() else { return Ok(()) };
-        let Some(mut parent) = path.start(self).get(&first.key) else { return Ok(()) };
+        let Some(mut parent) = start.get(&first.key) else { return Ok(()) };
         for element in between {
             parent = match parent {
                 Value::Object(object) => match object.get(&element.key) {
                     Some(value) => value,
-                    None => return Ok(()), // From here on everything is made.
+                    None => return path.has_room(object, element), // From here on everything is made.
                 },
                 other => path.step(other, element)?,
             };
         }
         match parent {
-            Value::Object(_) => Ok(()),
+            Value::Object(object) => path.has_room(object, last),
             Value::Array(array) => path.index(last, array.len()).map(|_| ()),
             other => Err(path.cannot_set(last, other)),
         }
@@ -378,6 +410,30 @@ mod tests {
         {
             let mut changed = event();
             assert_eq!(changed.can_set(&path(text)), changed.set(&path(text), Value::Null), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_objects_may_be_nested() {
+        let long = |names: usize| vec!["a"; names].join(".");
+        let mut event = Event::default();
+        assert_eq!(event.set(&path(&long(NESTING_MAX)), Value::Null), Ok(()));
+        assert_eq!(FieldPath::new(&long(500_000)), Err(PathError::TooDeep(500_000)));
+        assert_eq!(
+            text_of(FieldPath::new(&long(NESTING_MAX + 1))),
+            "a path of 129 names is longer than the 128 that objects may be nested"
+        );
+    }
+
+    #[test]
+    fn an_object_that_is_full_gets_no_other_member() {
+        let full: Object = (0..MEMBERS_MAX).map(|nth| (nth.to_string().into(), Value::Null)).collect();
+        let mut event = Event::new(full.clone());
+        event.set(&path("7"), Value::Object(full)).expect("it is there");
+        for text in ["x", "x.y", "7.x", "7.x.y", "7.8", "9"] {
+            let can = event.can_set(&path(text));
+            assert_eq!(can.is_ok(), !text.contains('x'), "{text}");
+            assert_eq!(can, event.set(&path(text), Value::Null), "{text}");
         }
     }
 

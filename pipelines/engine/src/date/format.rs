@@ -46,6 +46,7 @@ impl Format {
 
     /// Reads `text`.
     pub(crate) fn read(&self, text: &str, defaults: &Defaults<'_>) -> Result<Stamp, NoDate> {
+        event::steps::count(text.len());
         let zone = defaults.zone;
         let beyond = || (format!("[{text}] is beyond the years that are supported"), None);
         match self {

@@ -81,6 +81,11 @@ impl<'p> Search<'p> {
         Ok(None)
     }
 
+    /// Steps that were taken so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// What the match captured in a group.
     pub(super) fn span(&self, group: usize) -> Option<(usize, usize)> {
         let (start, end) = (*self.slots.get(group * 2)?, *self.slots.get(group * 2 + 1)?);

@@ -11,6 +11,7 @@ use super::machine::{Cache, Machine};
 use super::one_pass::OnePass;
 use super::scan::Scan;
 use super::{ONE_PASS_BYTES_MAX, STACK_SLOTS};
+use event::steps;
 use memchr::memmem::Finder;
 use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::pool::Pool;
@@ -88,6 +89,7 @@ impl Linear {
     pub(super) fn search<R>(&self, text: &str, found: impl FnOnce(usize, usize, Spans<'_>) -> R) -> Option<R> {
         if !self.first.is_empty() {
             let mut slots = [None; STACK_SLOTS];
+            steps::count(text.len() * self.first.len());
             if let Some(nth) = self.first.iter().position(|pattern| pattern.match_start(text, &mut slots)) {
                 let place = |slot: usize| slots.get(slot).copied().flatten().map(|at| at.get());
                 return Some(found(0, nth, &|group| place(group * 2 + 2).zip(place(group * 2 + 3))));
@@ -97,7 +99,11 @@ impl Linear {
             }
         }
         let mut caches = self.caches.get();
-        let (start, nth) = self.find(&mut caches, text)?;
+        let before = caches.forward.steps + caches.backward.steps;
+        let found_at = self.find(&mut caches, text);
+        steps::count((caches.forward.steps + caches.backward.steps - before) as usize);
+        steps::count(text.len() * (self.literals.len() + 1));
+        let (start, nth) = found_at?;
         Some(found(start, nth, &|group| self.forward.span(&caches.forward, nth, group)))
     }
 

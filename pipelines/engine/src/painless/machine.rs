@@ -73,6 +73,7 @@ impl<'e> Machine<'e> {
     /// Counts `steps`.
     pub(super) fn step(&mut self, steps: usize) -> Result<(), Box<Thrown>> {
         self.steps += steps as u64 + 1;
+        event::steps::count(steps + 1);
         if self.steps > STEPS_MAX {
             return Err(Thrown::fatal(format!(
                 "the script has taken {STEPS_MAX} steps, which is the most it may take"

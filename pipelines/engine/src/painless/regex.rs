@@ -48,7 +48,10 @@ pub(super) fn operator<'e>(op: Op, text: &Val<'e>, pattern: &Val<'e>) -> Eval<'e
         text => text_of(text)?,
     };
     Ok(Val::Bool(match op {
-        Op::Find => pattern.regex.is_match(text),
+        Op::Find => {
+            event::steps::count(text.len());
+            pattern.regex.is_match(text)
+        }
         _ => whole(&pattern, text, &mut pattern.regex.create_captures()),
     }))
 }
@@ -67,6 +70,7 @@ fn pattern_of(value: &Val<'_>) -> Result<std::sync::Arc<Pattern>, Box<Thrown>> {
 /// Java tries alternatives until one reaches the end. The first of the leftmost need not; so the pattern is asked again
 /// between anchors, which is compiled with it.
 fn whole(pattern: &Pattern, text: &str, captures: &mut Captures) -> bool {
+    event::steps::count(text.len());
     pattern.whole.search_captures(&Input::new(text).anchored(Anchored::Yes), captures);
     captures.get_match().is_some_and(|found| found.range() == (0..text.len()))
 }
@@ -150,6 +154,7 @@ fn of_matcher<'e>(
             let found = if name == "matches" {
                 whole(&pattern, text, &mut captures)
             } else {
+                event::steps::count(text.len());
                 pattern.regex.search_captures(&Input::new(text).anchored(Anchored::Yes), &mut captures);
                 captures.is_match()
             };
@@ -188,6 +193,7 @@ fn of_matcher<'e>(
         ("replaceAll" | "replaceFirst", [Given::Value(with)]) => {
             let text = matcher.text.as_str();
             let most = if name == "replaceAll" { usize::MAX } else { 1 };
+            event::steps::count(text.len());
             if !pattern.regex.is_match(text) {
                 return Ok(Some(Val::Text(matcher.text.clone())));
             }

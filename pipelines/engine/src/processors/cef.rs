@@ -6,6 +6,7 @@
 use crate::failure::Problem;
 use crate::options::{Options, Wrong, text_at};
 use crate::pipeline::{Flow, Run, Step};
+use event::document::KEYS_MAX;
 use event::{Event, FieldPath, Object, Value};
 
 pub(crate) const OPTIONS: &[&str] = &["field", "ignore_missing", "target_field"];
@@ -66,7 +67,7 @@ fn parse(text: &str) -> Result<Object, String> {
         };
     }
     cef.insert("device", device);
-    let extensions = extensions(rest.trim());
+    let extensions = extensions(rest.trim())?;
     if !extensions.is_empty() {
         cef.insert("extensions", extensions);
     }
@@ -92,7 +93,9 @@ fn header_part(text: &str) -> Option<(String, &str)> {
 }
 
 /// `key=value` pairs; a value holds spaces and ends where the next key starts.
-fn extensions(text: &str) -> Object {
+///
+/// Errors: there are more than [`KEYS_MAX`].
+fn extensions(text: &str) -> Result<Object, String> {
     let bytes = text.as_bytes();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'[' | b']');
     // Where the names start and end.
@@ -107,13 +110,16 @@ fn extensions(text: &str) -> Object {
             names.push((start, at));
         }
     }
+    if names.len() > KEYS_MAX {
+        return Err(format!("it has {} extensions, at most {KEYS_MAX} are read", names.len()));
+    }
     let mut found = Object::with_capacity(names.len());
     for (nth, (start, end)) in names.iter().enumerate() {
         let until = names.get(nth + 1).map_or(text.len(), |(next, _)| next - 1);
         let value = text.get(end + 1..until).unwrap_or_default().trim_end();
         found.insert(text.get(*start..*end).unwrap_or_default(), unescaped(value));
     }
-    found
+    Ok(found)
 }
 
 fn unescaped(text: &str) -> String {
@@ -148,6 +154,6 @@ mod tests {
         assert_eq!(parse(line).map(Value::Object), Ok(Value::from_json(expected.as_bytes()).expect("JSON")));
         assert_eq!(parse("CEF:0|a|b"), Err("the header ends in front of its product".to_owned()));
         assert!(parse("x").is_err());
-        assert_eq!(extensions("a=").to_owned(), [("a".into(), Value::from(""))].into_iter().collect());
+        assert_eq!(extensions("a="), Ok([("a".into(), Value::from(""))].into_iter().collect()));
     }
 }

@@ -143,7 +143,9 @@ impl Pattern {
                 texts.push(rest);
                 return (texts.len() == self.keys.len()).then_some(texts);
             }
-            let (value, mut after) = rest.split_once(delimiter)?;
+            let found = rest.split_once(delimiter);
+            event::steps::count(found.map_or(rest.len(), |(value, _)| value.len()) + delimiter.len());
+            let (value, mut after) = found?;
             texts.push(value);
             while let Some(behind) = after.strip_prefix(delimiter) {
                 after = behind;

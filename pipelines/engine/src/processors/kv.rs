@@ -7,6 +7,7 @@ use crate::options::{Options, Wrong, missing, text_at};
 use crate::pipeline::{Flow, Run, Step};
 use crate::template::Field;
 use compact_str::CompactString;
+use event::document::KEYS_MAX;
 use event::path::PathError;
 use event::{Event, FieldPath, Value};
 use regex_automata::meta::Regex;
@@ -112,6 +113,7 @@ impl Step for Kv {
             }
         }
         prefix.push_str(&self.prefix);
+        let mut made = 0;
         // Pairs before one that is none are stored: the original works on one after the other.
         for part in java_regex::split(&self.field_split, &text, 0) {
             let pair = java_regex::split(&self.value_split, part, 2);
@@ -125,14 +127,18 @@ impl Step for Kv {
             if self.exclude.contains(&key) || !self.include.is_empty() && !self.include.contains(&key) {
                 continue;
             }
-            self.store(event, &prefix, &key, value)?;
+            made += usize::from(self.store(event, &prefix, &key, value)?);
+            if made > KEYS_MAX {
+                return Err(Problem::new(format!("field [{field}] has more than {KEYS_MAX} keys")));
+            }
         }
         Ok(Flow::Continue)
     }
 }
 
 impl Kv {
-    fn store(&self, event: &mut Event, prefix: &str, key: &str, value: &str) -> Result<(), Box<Problem>> {
+    /// Stores a pair. Whether it is a new field.
+    fn store(&self, event: &mut Event, prefix: &str, key: &str, value: &str) -> Result<bool, Box<Problem>> {
         let mut value = value;
         if self.strip_brackets {
             value = value.strip_prefix(OPENING).unwrap_or(value);
@@ -140,9 +146,11 @@ impl Kv {
         }
         let value = Value::Text(trim(self.trim_value.as_ref(), value));
         let path = FieldPath::new(&[prefix, key].concat())?;
-        match event.has(&path) {
-            true => append(event, &path, value, true),
-            false => Ok(event.set(&path, value)?),
+        let is_new = !event.has(&path);
+        match is_new {
+            true => event.set(&path, value)?,
+            false => append(event, &path, value, true)?,
         }
+        Ok(is_new)
     }
 }

@@ -4,6 +4,7 @@ use super::append::append;
 use crate::failure::Problem;
 use crate::options::{Options, Wrong, text_at};
 use crate::pipeline::{Flow, Run, Step};
+use event::document::KEYS_MAX;
 use event::{Event, FieldPath, Value};
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -30,13 +31,19 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 impl Step for Logfmt {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let Some(text) = text_at(event, &self.field, self.ignore_missing)?.cloned() else { return Ok(Flow::Continue) };
+        let mut made = 0;
         // All are read before the first is stored: a text that can't be read changes nothing.
         for (key, value) in pairs(&text).map_err(|wrong| Problem::new(format!("{wrong} in [{text}]")))? {
             let path = FieldPath::new(&[self.prefix.as_str(), key].concat())?;
             // The field that is read is replaced by a pair of its name; any other value is joined by it.
-            match path != self.field && event.has(&path) {
-                true => append(event, &path, value, true)?,
-                false => event.set(&path, value)?,
+            if path != self.field && event.has(&path) {
+                append(event, &path, value, true)?;
+                continue;
+            }
+            event.set(&path, value)?;
+            made += 1;
+            if made > KEYS_MAX {
+                return Err(Problem::new(format!("field [{}] has more than {KEYS_MAX} keys", self.field)));
             }
         }
         Ok(Flow::Continue)

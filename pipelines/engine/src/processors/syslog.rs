@@ -11,6 +11,7 @@ use crate::failure::Problem;
 use crate::options::{Options, Wrong, text_at};
 use crate::pipeline::{Flow, Run, Step};
 use compact_str::CompactString;
+use event::document::KEYS_MAX;
 use event::{Event, FieldPath, Object, Value};
 
 pub(crate) const OPTIONS: &[&str] = &["field", "ignore_missing", "timezone"];
@@ -172,8 +173,14 @@ fn structured_data<'t>(text: &'t str, data: &mut Object) -> Result<&'t str, Stri
             let (value, after) = quoted(value).ok_or("its structured data has a quote that is not closed")?;
             members.insert(key, value);
             inside = after;
+            if members.len() > KEYS_MAX {
+                return Err(format!("an element of its structured data has more than {KEYS_MAX} names"));
+            }
         }
         data.insert(id, members);
+        if data.len() > KEYS_MAX {
+            return Err(format!("its structured data has more than {KEYS_MAX} elements"));
+        }
         rest = inside.strip_prefix(']').ok_or("its structured data is not closed")?;
     }
     Ok(rest)

@@ -59,6 +59,7 @@ impl Value {
         let checked = std::str::from_utf8(text)
             .map_err(|error| JsonError { at: error.valid_up_to(), problem: "not valid UTF-8".to_owned() })?;
         let mut reader = Reader { text: checked, bytes: text, at: 0, depth: 0, duplicates };
+        crate::steps::count(text.len());
         let value = reader.value()?;
         Ok((value, reader.at))
     }

@@ -84,6 +84,7 @@ fn write_not_finite(number: f64, out: &mut Vec<u8>) {
 /// Appends `text` in quotes, escaped.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
+    crate::steps::count(rest.len());
     out.reserve(rest.len() + 2);
     out.push(b'"');
     loop {
