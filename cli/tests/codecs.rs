@@ -131,7 +131,7 @@ fn documents(brokers: &str, topic: &str, document_id: DocumentId) -> (BTreeMap<S
         let message = consumer.poll(WAIT).expect("a record").expect("no error");
         let (key, value, offset) = (message.key(), message.payload(), message.offset());
         let (timestamp_ms, sent) = (message.timestamp().to_millis(), indexer::headers::sent(&message));
-        partitions.take(topic, 0, Incoming { key, value, offset, timestamp_ms, sent });
+        partitions.take(topic, 0, Incoming { key, value, offset, timestamp_ms, sent, put_off: None });
     }
     let plan = Plan::new(&PipelinesConfig::default(), Decode::Auto, "logs-test", document_id, metrics).expect("a plan");
     let (parcels, input) = std::sync::mpsc::channel();

@@ -283,9 +283,9 @@ impl Cluster {
     /// Produces `value` with `headers` to `topic`, and waits for the broker's word.
     pub fn produce_with(&self, topic: &str, partition: i32, value: &[u8], headers: &[(&str, &str)]) -> Result<()> {
         let producer: BaseProducer = self.config().set("acks", "all").create()?;
-        let headers = headers
-            .iter()
-            .fold(OwnedHeaders::new(), |list, (key, value)| list.insert(Header { key, value: Some(value) }));
+        let headers = headers.iter().fold(OwnedHeaders::new(), |list, (key, value)| {
+            list.insert(Header { key, value: Some(&value.to_string()) })
+        });
         let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition).headers(headers);
         producer.send(record).map_err(|(error, _)| error)?;
         producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))

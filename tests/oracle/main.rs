@@ -113,7 +113,7 @@ impl Answer {
             // A handler noted why; all that it did besides is the same.
             (Self::Document(source, metadata), Self::Document(our_source, our_metadata)) => {
                 let (mut rest, mut our_rest) = (source.clone(), our_source.clone());
-                let mut take = |document: &mut Value| match document.as_object_mut()?.remove(NOTED)? {
+                let take = |document: &mut Value| match document.as_object_mut()?.remove(NOTED)? {
                     Value::String(text) => Some(text),
                     _ => None,
                 };
