@@ -39,7 +39,7 @@ fn parcel(first: usize, metrics: &Metrics) -> Parcel {
         gathered.buffer.extend_from_slice(line(nth).as_bytes());
         let value = Some(start..gathered.buffer.len() as u32);
         let timestamp_ms = Some(1_700_000_000_000 + nth as i64 / 100);
-        gathered.records.push(Taken { value, key: None, offset: nth as i64, timestamp_ms, sent: None });
+        gathered.records.push(Taken { value, key: None, offset: nth as i64, timestamp_ms, sent: None, put_off: None });
     }
     let (start, end) = (first as u64, (first + PARCEL_RECORDS) as u64);
     let (stream, anchor, held) = (StreamId(1), Anchor::default(), Permit::none());
