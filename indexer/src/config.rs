@@ -1,7 +1,9 @@
 //! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
 
+mod overflow;
 mod waits;
 
+pub use overflow::OverflowConfig;
 pub use waits::{Delay, Delays, RetryConfig};
 
 use serde::Deserialize;
@@ -36,6 +38,9 @@ pub struct IndexerConfig {
     /// Where records wait that are refused for now, or are not to be indexed yet.
     #[serde(default)]
     pub retry: RetryConfig,
+    /// Topics that take what rate plans divert, and how fast they are read.
+    #[serde(default)]
+    pub overflow: OverflowConfig,
     /// The endpoint for metrics and health.
     #[serde(default)]
     pub metrics: MetricsConfig,
@@ -340,9 +345,15 @@ impl IndexerConfig {
             ));
         }
         let is_taken = |topic: &String| self.kafka.topics.contains(topic) || self.dead_letter.topic() == Some(topic);
+        if let Some(topic) = self.overflow.topics.iter().find(|topic| is_taken(topic)) {
+            return Err(format!(
+                "overflow.topics: `{topic}` is also in kafka.topics, or is dead_letter.topic: it must be a topic of its own"
+            ));
+        }
+        let is_taken = |topic: &String| is_taken(topic) || self.overflow.topics.contains(topic);
         if let Some(topic) = self.retry.topics().iter().find(|topic| is_taken(topic)) {
             return Err(format!(
-                "retry: `{topic}` is also in kafka.topics, or is dead_letter.topic: it must be a topic of its own"
+                "retry: `{topic}` is also in kafka.topics or overflow.topics, or is dead_letter.topic: it must be a topic of its own"
             ));
         }
         let Concurrency { min, max } = self.elasticsearch.concurrency;

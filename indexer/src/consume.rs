@@ -6,10 +6,12 @@
 mod hold;
 
 use crate::headers;
+use crate::lag::Lag;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
 use crate::parcel::{Parcel, PutOff};
-use crate::partitions::{Incoming, Partitions, Spot};
+use crate::partitions::{Incoming, Partitions, Spot, Still};
+use crate::valley::Valley;
 use anyhow::Context as _;
 use event::{Budget, Entry};
 use rdkafka::Message as _;
@@ -93,6 +95,8 @@ pub struct Consume {
     pub patience: Patience,
     /// Topics whose records wait for their time.
     pub retry_topics: HashSet<String>,
+    /// What decides how fast overflow topics are read, and by which lag; none: there are none.
+    pub overflow: Option<(Valley, Lag)>,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -101,6 +105,7 @@ pub struct Consume {
 struct Round {
     full_since: Option<Instant>,
     paused: bool,
+    still: Still,
     commit_due: Instant,
     /// Topics that are gone, and when it is looked next whether they are there again.
     gone: BTreeSet<String>,
@@ -138,6 +143,7 @@ impl Consume {
         let mut round = Round {
             full_since: None,
             paused: false,
+            still: if self.overflow.is_some() { Still::Overflow } else { Still::None },
             commit_due: monotonic() + COMMIT_EVERY,
             gone: BTreeSet::new(),
             look_due: monotonic(),
@@ -151,7 +157,7 @@ impl Consume {
     fn round(&mut self, round: &mut Round) -> anyhow::Result<()> {
         self.note_acks();
         while let Some(change) = self.consumer.context().next_change() {
-            self.change(change, round.paused)?;
+            self.change(change, if round.paused { Still::All } else { round.still })?;
         }
         self.look_for_gone(round);
         self.rewind();
@@ -165,13 +171,14 @@ impl Consume {
         if self.hand_on()? {
             if round.paused {
                 tracing::info!("the output takes records again, partitions resumed");
-                self.set_paused(false);
+                self.pause(round.still);
                 self.metrics.paused.set(0);
                 round.paused = false;
             }
             round.full_since = None;
             self.gather()?;
-            self.set_paused(false); // What waits from now on.
+            round.still = self.still();
+            self.pause(round.still);
             return Ok(());
         }
         let full_since = *round.full_since.get_or_insert_with(monotonic);
@@ -181,7 +188,7 @@ impl Consume {
             std::thread::sleep(FULL_WAIT);
         } else {
             tracing::info!("the output is full, partitions paused");
-            self.set_paused(true);
+            self.pause(Still::All);
             self.metrics.paused.set(1);
             round.paused = true;
         }
@@ -301,7 +308,7 @@ impl Consume {
         }
     }
 
-    fn change(&mut self, change: Change, paused: bool) -> anyhow::Result<()> {
+    fn change(&mut self, change: Change, still: Still) -> anyhow::Result<()> {
         let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         match change {
             Change::Assign(places) => {
@@ -314,7 +321,7 @@ impl Consume {
                     if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
                 assigned.context("taking assigned partitions")?;
                 self.partitions.forget_pauses(); // A new partition starts unpaused, and a rebalance may resume the others.
-                self.set_paused(paused);
+                self.pause(still);
             }
             Change::Revoke(places) => {
                 let lost = self.consumer.assignment_lost();
@@ -395,13 +402,13 @@ impl Consume {
     fn drain(&mut self) -> anyhow::Result<Ended> {
         let deadline = monotonic() + self.patience.drain;
         self.partitions.forget_gathered();
-        self.set_paused(true);
+        self.pause(Still::All);
         self.metrics.paused.set(1);
         self.lanes.clear(); // The workers hand on what they hold, and end.
         while !self.partitions.is_settled() && monotonic() < deadline {
             self.note_acks();
             while let Some(change) = self.consumer.context().next_change() {
-                self.change(change, true)?;
+                self.change(change, Still::All)?;
             }
             self.poll(FULL_WAIT)?;
             self.partitions.forget_gathered(); // Strays from before the pause.

@@ -88,6 +88,13 @@ pub fn consumer(config: &IndexerConfig, member: Member) -> anyhow::Result<BaseCo
     options.create_with_context(member).context("kafka: creating the consumer")
 }
 
+/// A client that asks for the group's offsets and takes no part in it.
+pub fn observer(config: &IndexerConfig) -> anyhow::Result<BaseConsumer> {
+    let mut options = base(config)?;
+    options.set("group.id", &config.kafka.group).set("enable.auto.commit", "false");
+    options.create().context("kafka: creating the client that asks for the lag")
+}
+
 /// Subscribes, and waits until the broker has told that each of the topics exists. Returns early when told to stop.
 ///
 /// Errors: one does not, and what to do.
@@ -98,7 +105,8 @@ pub fn join(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let waiting = config.retry.topics();
-    let topics: Vec<_> = config.kafka.topics.iter().chain(&waiting).map(String::as_str).collect();
+    let topics: Vec<_> =
+        config.kafka.topics.iter().chain(&config.overflow.topics).chain(&waiting).map(String::as_str).collect();
     let subscribe = || consumer.subscribe(&topics).with_context(|| format!("subscribing to {topics:?}"));
     subscribe()?; // First, because joining takes longer than the questions about topics.
     if check_topics(consumer, config, health, stop)? {
@@ -123,6 +131,7 @@ fn check_topics(
     let brokers = config.kafka.brokers.join(",");
     let waiting = config.retry.topics();
     let inputs = config.kafka.topics.iter().map(|topic| (topic.as_str(), "kafka.topics"));
+    let inputs = inputs.chain(config.overflow.topics.iter().map(|topic| (topic.as_str(), "overflow.topics")));
     let inputs = inputs.chain(waiting.iter().map(|topic| (topic.as_str(), "retry.delays")));
     for (topic, key) in inputs.chain(config.dead_letter.topic().map(|topic| (topic, "dead_letter.topic"))) {
         while !stop.is_stopped() {

@@ -23,6 +23,7 @@ pub mod dlq;
 pub mod group;
 pub mod headers;
 pub mod index_name;
+pub mod lag;
 pub mod member;
 pub mod metrics;
 pub mod pace;
@@ -34,6 +35,7 @@ pub mod read_back;
 pub mod reload;
 pub mod retry;
 pub mod settle;
+pub mod valley;
 
 #[cfg(test)]
 mod sim;
@@ -44,11 +46,12 @@ pub use reload::Reloader;
 
 use anyhow::Context as _;
 use batch::{Batch, Filling};
-use config::{BatchConfig, DeadLetterTo};
+use config::{BatchConfig, DeadLetterTo, OverflowConfig};
 use consume::{Consume, Lane, Patience};
 use dead_letter::{DeadLetterFile, DeadLetterIndex, DeadLetterTopic, DeadLetters};
 use deliver::Delivery;
 use event::Budget;
+use lag::Lag;
 use metrics::Metrics;
 use pace::Pace;
 use parcel::Parcel;
@@ -65,6 +68,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use valley::Valley;
 
 /// Longest wait for in-flight records of revoked partitions.
 const REVOKE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -217,6 +221,16 @@ fn acks() -> (mpsc::UnboundedSender<event::Entry>, mpsc::UnboundedReceiver<event
     mpsc::unbounded_channel()
 }
 
+/// What decides how fast overflow topics are read, if there are any.
+fn overflow(config: &IndexerConfig, stop: &Stop) -> anyhow::Result<Option<(Valley, Lag)>> {
+    let OverflowConfig { topics, max_lag, min_share } = &config.overflow;
+    if topics.is_empty() {
+        return Ok(None);
+    }
+    let lag = lag::watch(group::observer(config)?, config.kafka.topics.clone(), stop.clone())?;
+    Ok(Some((Valley::new(*max_lag, *min_share, service::clock::monotonic()), lag)))
+}
+
 /// The configured limits of a batch, but no body larger than a small share of the memory: else the budget would be used up
 /// before a batch is full, and every batch would wait for its age.
 fn batch_limits(config: &IndexerConfig) -> BatchConfig {
@@ -272,7 +286,9 @@ fn start_consumer(
         let revoke = REVOKE_WAIT_MAX.min(config.kafka.session_timeout / 2);
         let patience = Patience { revoke, drain: config.drain_timeout };
         let retry_topics = config.retry.topics().into_iter().collect();
-        Consume { consumer, partitions, acks, lanes, budget, patience, retry_topics, metrics }.run(&stop)
+        let partitions = partitions.with_overflow(&config.overflow.topics);
+        let overflow = overflow(&config, &stop)?;
+        Consume { consumer, partitions, acks, lanes, budget, patience, retry_topics, overflow, metrics }.run(&stop)
     };
     let thread = std::thread::Builder::new().name("consume".to_owned()).spawn(move || {
         result.send(work()).ok(); // Nobody waits any more: the process is ending.

@@ -59,6 +59,10 @@ pub struct Metrics {
     pub consume_errors: IntCounter,
     /// Partitions of retry topics whose next record is not due yet.
     pub waiting: IntGauge,
+    /// Records that the group has still to read of the main topics; -1: not known, or there are no overflow topics.
+    pub main_lag: IntGauge,
+    /// 1 while overflow topics are read at full speed.
+    pub overflow_open: IntGauge,
     /// 1 while partitions are paused because the output does not keep up.
     pub paused: IntGauge,
     /// 1 while the mass-failure breaker holds dead letters back.
@@ -102,6 +106,8 @@ impl Metrics {
             commits: counters("commits_total", "offset commits", "result"),
             consume_errors: counter("consume_errors_total", "errors told by the consumer"),
             waiting: gauge("waiting_partitions", "partitions of retry topics whose next record is not due yet"),
+            main_lag: gauge("main_lag", "records the group has still to read of the main topics; -1: unknown"),
+            overflow_open: gauge("overflow_open", "1 while overflow topics are read at full speed"),
             paused: gauge("paused", "1 while partitions are paused because the output does not keep up"),
             breaker_open: gauge("breaker_open", "1 while the mass-failure breaker holds dead letters back"),
             reloads: counters("reloads_total", "reloads of the pipelines", "result"),

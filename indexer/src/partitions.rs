@@ -9,7 +9,7 @@ use crate::parcel::{Gathered, Origin, Parcel, Place, PutOff, Taken};
 use crate::pool::Pool;
 use event::wire::{self, Form};
 use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -49,6 +49,8 @@ pub struct Track {
     wait: Option<Wait>,
     /// librdkafka was told to pause it.
     paused: bool,
+    /// Of a topic that takes what rate plans divert.
+    is_overflow: bool,
     /// Where to read again, until the consumer has sought there; what arrives before that is not taken.
     rewind: Option<u64>,
 }
@@ -68,9 +70,23 @@ pub struct Partitions {
     by_name: HashMap<Arc<str>, HashMap<i32, StreamId>>,
     last: Option<(Arc<str>, i32, StreamId)>,
     next_stream: u64,
+    overflow_topics: BTreeSet<String>,
+    /// Records taken of main topics, and of overflow topics.
+    taken: (u64, u64),
     acks: UnboundedSender<Entry>,
     metrics: Metrics,
     buffers: Pool,
+}
+
+/// Which partitions stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Still {
+    /// All: the output does not keep up.
+    All,
+    /// Those that take what rate plans divert.
+    Overflow,
+    /// None but those that wait for a record's time.
+    None,
 }
 
 /// An offset to commit or to seek to.
@@ -80,12 +96,24 @@ impl Partitions {
     /// None yet. Acks report to the other end of `acks`.
     pub fn new(acks: UnboundedSender<Entry>, metrics: Metrics) -> Self {
         let (tracks, by_name, buffers) = (BTreeMap::new(), HashMap::new(), Pool::new(KEPT_BYTES_MAX));
-        Self { ledger: Ledger::default(), tracks, by_name, last: None, next_stream: 0, acks, metrics, buffers }
+        let (ledger, overflow_topics, taken) = (Ledger::default(), BTreeSet::new(), (0, 0));
+        Self { ledger, tracks, by_name, last: None, next_stream: 0, overflow_topics, taken, acks, metrics, buffers }
+    }
+
+    /// The same, where `topics` take what rate plans divert.
+    pub fn with_overflow(self, topics: &[String]) -> Self {
+        Self { overflow_topics: topics.iter().cloned().collect(), ..self }
+    }
+
+    /// Records taken since the last call: of main topics, and of overflow topics.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.taken)
     }
 
     /// A partition was assigned. Reading starts where the group committed, which the first record will show.
     pub fn assign(&mut self, topic: &str, partition: i32) {
         self.revoke(topic, partition);
+        let is_overflow = self.overflow_topics.contains(topic);
         let (topic, stream): (Arc<str>, _) = (topic.into(), StreamId(self.next_stream));
         self.next_stream += 1;
         let track = Track {
@@ -99,6 +127,7 @@ impl Partitions {
             committed: None,
             wait: None,
             paused: false,
+            is_overflow,
             rewind: None,
         };
         self.tracks.insert(stream, track);
@@ -159,6 +188,8 @@ impl Partitions {
         if track.rewind.is_some() || track.wait.is_some() {
             return false;
         }
+        let taken = if track.is_overflow { &mut self.taken.1 } else { &mut self.taken.0 };
+        *taken += 1;
         let gathered = &mut track.gathered;
         if gathered.buffer.capacity() == 0 {
             gathered.buffer = self.buffers.take(BUFFER_BYTES);
@@ -276,9 +307,13 @@ impl Partitions {
         self.metrics.waiting.set(self.tracks.values().filter(|track| track.wait.is_some()).count() as i64);
     }
 
-    /// What is to be paused, or (`pause: false`) resumed, if `all` are to stand still, or only those that wait. They count as told.
-    pub fn to_pause(&mut self, all: bool, pause: bool) -> Vec<(Arc<str>, i32)> {
-        let held = |track: &Track| all || track.wait.is_some();
+    /// What is to be paused, or (`pause: false`) resumed, if `still` stand still, and always those that wait. They count as told.
+    pub fn to_pause(&mut self, still: Still, pause: bool) -> Vec<(Arc<str>, i32)> {
+        let held = |track: &Track| match still {
+            Still::All => true,
+            Still::Overflow => track.is_overflow || track.wait.is_some(),
+            Still::None => track.wait.is_some(),
+        };
         let turns = self.tracks.values_mut().filter(|track| track.paused != pause && held(track) == pause);
         turns
             .map(|track| {

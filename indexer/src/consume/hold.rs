@@ -3,11 +3,12 @@
 use super::{Consume, SEEK_WAIT};
 use crate::headers;
 use crate::parcel::PutOff;
+use crate::partitions::Still;
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use service::clock::wall_ms;
+use service::clock::{monotonic, wall_ms};
 use std::sync::Arc;
 
 impl Consume {
@@ -38,12 +39,22 @@ impl Consume {
         }
     }
 
-    /// Pauses all that is assigned, or only what waits, and resumes the others.
-    pub(super) fn set_paused(&mut self, all: bool) {
+    /// Pauses what is to stand still, and resumes the others.
+    pub(super) fn pause(&mut self, still: Still) {
         for pause in [true, false] {
-            let places = self.partitions.to_pause(all, pause);
+            let places = self.partitions.to_pause(still, pause);
             self.tell(&places, pause);
         }
+    }
+
+    /// Whether overflow topics stand still now.
+    pub(super) fn still(&mut self) -> Still {
+        let Some((valley, lag)) = &mut self.overflow else { return Still::None };
+        let (lag, (main, overflow)) = (lag.get(), self.partitions.take_counts());
+        let flows = valley.flows(lag, main, overflow, monotonic());
+        self.metrics.main_lag.set(lag.and_then(|lag| i64::try_from(lag).ok()).unwrap_or(-1));
+        self.metrics.overflow_open.set(i64::from(valley.is_open()));
+        if flows { Still::None } else { Still::Overflow }
     }
 
     /// Pauses or resumes `places`; both may be said twice.

@@ -172,15 +172,33 @@ fn what_waits_stays_paused_when_the_output_takes_records_again() {
     let (mut partitions, _rx) = partitions();
     let names = |list: Vec<(Arc<str>, i32)>| list.into_iter().map(|(_, partition)| partition).collect::<Vec<_>>();
     partitions.wait("logs", 1, 6, 1000);
-    assert_eq!(names(partitions.to_pause(false, true)), [1]);
-    assert!(partitions.to_pause(false, true).is_empty(), "it is told once");
-    assert_eq!(names(partitions.to_pause(true, true)), [0]);
-    assert!(partitions.to_pause(true, false).is_empty());
-    assert_eq!(names(partitions.to_pause(false, false)), [0]);
+    assert_eq!(names(partitions.to_pause(Still::None, true)), [1]);
+    assert!(partitions.to_pause(Still::None, true).is_empty(), "it is told once");
+    assert_eq!(names(partitions.to_pause(Still::All, true)), [0]);
+    assert!(partitions.to_pause(Still::All, false).is_empty());
+    assert_eq!(names(partitions.to_pause(Still::None, false)), [0]);
     partitions.forget_pauses();
-    assert_eq!(names(partitions.to_pause(false, true)), [1]);
+    assert_eq!(names(partitions.to_pause(Still::None, true)), [1]);
     partitions.awake("logs", 1);
-    assert!(partitions.to_pause(false, true).is_empty() && partitions.to_pause(false, false).is_empty());
+    assert!(partitions.to_pause(Still::None, true).is_empty() && partitions.to_pause(Still::None, false).is_empty());
+}
+
+#[test]
+fn overflow_topics_stand_still_alone_and_are_counted_alone() {
+    let (tx, _rx) = crate::acks();
+    let metrics = Metrics::new(&Registry::default());
+    let mut partitions = Partitions::new(tx, metrics).with_overflow(&["later".to_owned()]);
+    partitions.assign("logs", 0);
+    partitions.assign("later", 0);
+    let names = |list: Vec<(Arc<str>, i32)>| list.into_iter().map(|(topic, _)| topic.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(partitions.to_pause(Still::Overflow, true)), ["later"]);
+    assert_eq!(names(partitions.to_pause(Still::All, true)), ["logs"]);
+    assert_eq!(names(partitions.to_pause(Still::Overflow, false)), ["logs"]);
+    assert_eq!(names(partitions.to_pause(Still::None, false)), ["later"]);
+    take(&mut partitions, 0, &[1, 2]);
+    let record = Incoming { key: None, value: None, offset: 5, timestamp_ms: None, sent: None, put_off: None };
+    partitions.take("later", 0, record);
+    assert_eq!((partitions.take_counts(), partitions.take_counts()), ((2, 1), (0, 0)));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn what_is_stuck_makes_way_for_others_so_that_it_is_seen_whether_they_are_taken(
         let shelf = Shelf::default();
         let notes = shelf.notes.clone();
         delivery.later = Some(Box::new(shelf));
-        let (batches, input) = mpsc::channel(4);
+        let (batches, input) = mpsc::channel(8);
         for id in ["stuck", "passes", "stuck-too", "stuck-still", "stuck-more", "passes-too"] {
             batches.send(batch_of(&[(id, None)], &metrics).0).await.expect("there is room");
         }
