@@ -12,6 +12,7 @@ mod catalog;
 mod check;
 mod dlq;
 mod grok;
+mod learn;
 mod limits;
 mod outputs;
 mod overlap;
@@ -23,6 +24,7 @@ mod test;
 mod why;
 
 mod table;
+mod written;
 
 #[cfg(test)]
 mod behaviours;
@@ -68,6 +70,8 @@ enum Command {
     Dlq(dlq::Options),
     /// Tries a grok pattern on lines, and says why one does not match
     Grok(grok::Options),
+    /// Finds the kinds of lines in a file and proposes a pipeline for them, with tests
+    Learn(learn::Options),
     /// Produces lines of a file or of standard input to Kafka
     Produce(produce::Options),
     /// Runs a pipeline on documents or lines from standard input
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Dlq(options) => dlq::run(&options),
         Command::Catalog(options) => catalog::run(&options),
         Command::Grok(options) => grok::run(&options),
+        Command::Learn(options) => learn::run(&options),
         Command::Produce(options) => produce::run(&options),
         Command::Limits(options) => limits::run(&options),
         Command::Simulate(options) => simulate::run(&options),

@@ -1,5 +1,7 @@
 //! `tailrace test`: runs the tests that stand beside pipelines and shows what differs.
 
+mod update;
+
 use anyhow::Context as _;
 use engine::cases;
 use std::io::Write;
@@ -15,6 +17,9 @@ pub(crate) struct Options {
     /// Writes the results to this file as well, as JUnit's XML, which CI systems read.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Writes what came out of the cases that fail into their files: what they expect is replaced, and shown as it was.
+    #[arg(long)]
+    update: bool,
     /// Names the cases that passed, too.
     #[arg(short, long)]
     verbose: bool,
@@ -29,12 +34,42 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         files.extend(found);
     }
     let mut suites = String::new();
+    if options.update {
+        for file in &files {
+            update_file(file, &mut std::io::stdout().lock())?;
+        }
+    }
     let code = run_files(&files, options.verbose, &mut std::io::stdout().lock(), &mut suites)?;
     if let Some(path) = &options.junit {
         let xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n{suites}</testsuites>\n");
         std::fs::write(path, xml).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(code)
+}
+
+/// Writes what came out of the cases of `file` that fail into it, if they then pass, and tells people what it was.
+fn update_file(file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let Ok(report) = cases::run(file) else { return Ok(()) }; // Why it can't be loaded is told by the run that follows.
+    let failed = || report.results.iter().filter(|result| !result.differences.is_empty());
+    if failed().next().is_none() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let Some(updated) = update::updated(&text, &report.results) else {
+        let why = "a case that fails cannot be run, or is not written as a block of `- name:` and a line for each key";
+        writeln!(out, "not updated  {}: {why}", file.display())?;
+        return Ok(());
+    };
+    let new = file.with_extension("yml.new");
+    std::fs::write(&new, updated).with_context(|| format!("writing {}", new.display()))?;
+    std::fs::rename(&new, file).with_context(|| format!("replacing {}", file.display()))?;
+    for result in failed() {
+        writeln!(out, "updated {}:{}  {}", file.display(), result.line, result.name)?;
+        for difference in &result.differences {
+            writeln!(out, "        {difference}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the tests of `files`, tells people on `out`, and writes a suite of JUnit's for each file to `suites`.

@@ -4,6 +4,7 @@
 //! out: `expect` (fields that must be there, by path or nested), `expect_exact` (the whole document), `dropped: true`,
 //! or `error` (a part of the reason).
 
+use crate::failure::Failure;
 use crate::library::{Library, LoadError, wrong_yaml};
 use crate::pipeline::{Outcome, Pipeline};
 use crate::yaml::Node;
@@ -35,6 +36,21 @@ pub struct CaseResult {
     pub line: u64,
     /// What differs, a line each; empty if it passed.
     pub differences: Vec<String>,
+    /// What came out; nothing if the case could not be run.
+    pub actual: Option<Actual>,
+    /// The fields that `expect` names, as they are written there.
+    pub expect: Option<Object>,
+}
+
+/// What came out of a case.
+#[derive(Debug)]
+pub enum Actual {
+    /// This document.
+    Document(Object),
+    /// Nothing: it was dropped.
+    Dropped,
+    /// A failure that nothing handled.
+    Error(Failure),
 }
 
 #[derive(Deserialize)]
@@ -95,36 +111,50 @@ pub fn run(tests: &Path) -> Result<Report, LoadError> {
 
 fn run_case(case: Case, pipeline: &Pipeline, library: &Library) -> CaseResult {
     let (name, line) = (case.name.value.clone(), case.name.referenced.line());
-    let differences = match check(case, pipeline, library) {
-        Ok(()) => Vec::new(),
-        Err(differences) => differences,
+    let expect = match &case.expect {
+        Some(Node(Value::Object(fields))) => Some(fields.clone()),
+        _ => None,
     };
-    CaseResult { name, line, differences }
+    let result = |differences, actual| CaseResult { name, line, differences, actual, expect };
+    match outcome(&case, pipeline, library) {
+        Ok((actual, event)) => result(compare_case(case, &actual, event), Some(actual)),
+        Err(wrong) => result(vec![wrong], None),
+    }
 }
 
-fn check(case: Case, pipeline: &Pipeline, library: &Library) -> Result<(), Vec<String>> {
-    let source = match Value::from(case.input) {
+/// Runs the case. Errors: what is wrong with what goes in.
+fn outcome(case: &Case, pipeline: &Pipeline, library: &Library) -> Result<(Actual, Event), String> {
+    let source = match Value::from(case.input.clone()) {
         Value::Object(object) => object,
         Value::Text(text) => std::iter::once(("message".into(), Value::Text(text))).collect(),
-        other => return Err(vec![format!("input is a text or a document, not [{}]", other.java_class())]),
+        other => return Err(format!("input is a text or a document, not [{}]", other.java_class())),
     };
-    let now = crate::parse_now(case.now.as_deref().unwrap_or(DEFAULT_NOW)).map_err(|wrong| vec![wrong])?;
-    if !case.dropped && case.error.is_none() && case.expect.is_none() && case.expect_exact.is_none() {
-        return Err(vec!["expects nothing: add expect, expect_exact, dropped or error".to_owned()]);
-    }
+    let now = crate::parse_now(case.now.as_deref().unwrap_or(DEFAULT_NOW))?;
     let mut event = Event::new(source);
-    let outcome = pipeline.run(library, &mut event, now);
-    match (outcome, case.error, case.dropped) {
-        (Err(failure), Some(part), _) if failure.reason.contains(&part) => return Ok(()),
-        (Err(failure), Some(part), _) => {
-            return Err(vec![format!("error: expected one with {part:?}, got {:?}", failure.reason)]);
+    let actual = match pipeline.run(library, &mut event, now) {
+        Ok(Outcome::Document) => Actual::Document(event.source.clone()),
+        Ok(Outcome::Dropped) => Actual::Dropped,
+        Err(failure) => Actual::Error(failure),
+    };
+    Ok((actual, event))
+}
+
+/// What differs from what the case expects.
+fn compare_case(case: Case, actual: &Actual, event: Event) -> Vec<String> {
+    if !case.dropped && case.error.is_none() && case.expect.is_none() && case.expect_exact.is_none() {
+        return vec!["expects nothing: add expect, expect_exact, dropped or error".to_owned()];
+    }
+    match (actual, case.error, case.dropped) {
+        (Actual::Error(failure), Some(part), _) if failure.reason.contains(&part) => return Vec::new(),
+        (Actual::Error(failure), Some(part), _) => {
+            return vec![format!("error: expected one with {part:?}, got {:?}", failure.reason)];
         }
-        (Err(failure), None, _) => return Err(vec![format!("error: none expected, got {failure}")]),
-        (Ok(_), Some(part), _) => return Err(vec![format!("error: expected one with {part:?}, there was none")]),
-        (Ok(Outcome::Dropped), None, true) => return Ok(()),
-        (Ok(Outcome::Dropped), None, false) => return Err(vec!["dropped: not expected".to_owned()]),
-        (Ok(Outcome::Document), None, true) => return Err(vec!["dropped: expected, but it was kept".to_owned()]),
-        (Ok(Outcome::Document), None, false) => {}
+        (Actual::Error(failure), None, _) => return vec![format!("error: none expected, got {failure}")],
+        (_, Some(part), _) => return vec![format!("error: expected one with {part:?}, there was none")],
+        (Actual::Dropped, None, true) => return Vec::new(),
+        (Actual::Dropped, None, false) => return vec!["dropped: not expected".to_owned()],
+        (Actual::Document(_), None, true) => return vec!["dropped: expected, but it was kept".to_owned()],
+        (Actual::Document(_), None, false) => {}
     }
     let mut differences = Vec::new();
     if let Some(Node(expected)) = case.expect {
@@ -133,7 +163,7 @@ fn check(case: Case, pipeline: &Pipeline, library: &Library) -> Result<(), Vec<S
     if let Some(Node(expected)) = case.expect_exact {
         compare(&Value::Object(event.source), "", &expected, &mut differences);
     }
-    if differences.is_empty() { Ok(()) } else { Err(differences) }
+    differences
 }
 
 /// Checks that what `expected` names is there; other fields may be.
