@@ -102,14 +102,14 @@ fn what_is_refused_for_now_waits_longer_each_time_and_is_stored_once_or_a_dead_l
         wait_count("a dead letter", 1, || scene.cluster.count(&scene.dead_topic));
     });
     let all = |delay| scene.cluster.read_all(&retry_topic(&scene, delay)).expect("the topic reads back");
-    for place in 0..3 {
-        let mut before_ms = first[place].timestamp_ms;
+    for (place, stood) in first.iter().take(3).enumerate() {
+        let mut before_ms = stood.timestamp_ms;
         for (step, delay) in DELAYS.into_iter().enumerate() {
             let waits = all(delay);
             assert_eq!(waits.len(), 3, "each record waits once in each topic");
             let of_place = |stored: &&Stored| number(stored, "tailrace-offset") == place as i64;
             let waited = waits.iter().find(of_place).expect("it waited there");
-            assert_eq!((&waited.value, header(waited, "tailrace-topic")), (&first[place].value, scene.topic.as_str()));
+            assert_eq!((&waited.value, header(waited, "tailrace-topic")), (&stood.value, scene.topic.as_str()));
             assert_eq!(number(waited, "tailrace-refusals"), step as i64 + 1);
             let not_before_ms = number(waited, "tailrace-not-before");
             assert!(waited.timestamp_ms >= before_ms, "{delay}: it came before its time: {waited:?}");
