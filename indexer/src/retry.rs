@@ -204,7 +204,7 @@ mod tests {
             let text = |header: Header<'_, &[u8]>| {
                 format!(
                     "{}={}",
-                    &header.key["tailrace-".len()..],
+                    header.key.trim_start_matches("tailrace-"),
                     String::from_utf8_lossy(header.value.unwrap_or_default())
                 )
             };
