@@ -104,10 +104,11 @@ fn what_is_stuck_makes_way_for_others_so_that_it_is_seen_whether_they_are_taken(
         let run = run(Arc::new(delivery), 1, input);
         tokio::time::timeout(Duration::from_secs(20), run).await.expect("it ends").expect("a known version");
         assert_eq!(node.stored().into_keys().collect::<Vec<_>>(), ["passes", "passes-too"]);
-        // Two wait in their slots until something passes; one had to leave before that, for which it is not to blame.
+        // Who had to leave before something passed is not to blame; who still waited when it did has one refusal more. How many of
+        // each depends on how fast the node answers.
         let mut refusals: Vec<u32> =
             notes.lock().expect("no test panics with it").iter().map(|(_, _, refusals, ..)| *refusals).collect();
         refusals.sort_unstable();
-        assert_eq!(refusals, [0, 1, 1, 1]);
+        assert!(refusals.len() == 4 && (refusals[0], refusals[3]) == (0, 1), "{refusals:?}");
     });
 }
