@@ -305,39 +305,24 @@ fn timestamp(ms: i64, out: &mut Vec<u8>) {
     write!(out, "{time:.3}").expect("writing to memory");
 }
 
-/// Blocks of this size are tested as a whole; the compiler makes vector instructions of the test.
-const BLOCK_BYTES: usize = 32;
-
 /// Appends UTF-8 `text` as the inside of a JSON string.
 pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
-    let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
-    for block in blocks {
-        escape_at(special_bytes(block), block, out);
+    // Asked of the whole text without an early exit, so that the compiler makes vector instructions of it.
+    if text.iter().fold(false, |any, byte| any | (*byte < 0x20)) {
+        escape_at((0..text.len()).filter(|&at| text[at] < 0x20 || matches!(text[at], b'"' | b'\\')), text, out);
+    } else {
+        escape_at(memchr::memchr2_iter(b'"', b'\\', text), text, out);
     }
-    let mut last = [b' '; BLOCK_BYTES];
-    last[..rest.len()].copy_from_slice(rest);
-    escape_at(special_bytes(&last), rest, out);
 }
 
-/// A bit for each byte that may not stand as it is in a JSON string.
-fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
-    let mut special = 0;
-    for (at, &byte) in block.iter().enumerate() {
-        special |= u32::from((byte < 0x20) | (byte == b'"') | (byte == b'\\')) << at;
-    }
-    special
-}
-
-/// Appends `bytes`, those whose bit is set as escapes.
-fn escape_at(mut special: u32, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends `text`, its bytes at `special` as escapes.
+fn escape_at(special: impl Iterator<Item = usize>, text: &[u8], out: &mut Vec<u8>) {
     let mut clean = 0;
-    while special != 0 {
-        let at = special.trailing_zeros() as usize;
-        special &= special - 1;
-        out.extend_from_slice(&bytes[clean..at]);
+    for at in special {
+        out.extend_from_slice(&text[clean..at]);
         clean = at + 1;
-        match bytes[at] {
+        match text[at] {
             byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\t' => out.extend_from_slice(b"\\t"),
@@ -349,7 +334,7 @@ fn escape_at(mut special: u32, bytes: &[u8], out: &mut Vec<u8>) {
             }
         }
     }
-    out.extend_from_slice(&bytes[clean..]);
+    out.extend_from_slice(&text[clean..]);
 }
 
 /// At most `bytes` of `line`, not ending inside a UTF-8 character.
