@@ -107,6 +107,9 @@ impl Template {
     pub(crate) fn render(&self, event: &Event) -> Result<CompactString, Box<Problem>> {
         for part in &self.parts {
             let Part::Field { path: Some(path), .. } = part else { continue };
+            if event.has(path) {
+                continue;
+            }
             if let Err(PathError::OutOfBounds { index: index @ 0.., .. }) = event.resolve(path) {
                 let reason = format!("Failed to get value for {path} @[query-template:1]");
                 return Err(Box::new(Problem { kind: MUSTACHE, reason, cause: Some(index.to_string().into()) }));

@@ -75,6 +75,9 @@ impl Step for Remove {
     }
 }
 
+/// Metadata that stands in the original's set of names beside those of the members.
+const METADATA_THERE: [&str; 3] = ["_id", "_index", "_version"];
+
 /// Removes the members of the root that `goes` names. As in the original their names are taken for paths, one after the
 /// other in the order of a `HashSet`: a name with dots fails unless it leads to a field, and what was removed before stays
 /// removed.
@@ -83,7 +86,8 @@ pub(super) fn remove_members(event: &mut Event, goes: impl Fn(&str) -> bool) -> 
         event.source.retain(|key, _| !goes(key));
         return Ok(());
     }
-    let names: Vec<CompactString> = event.source.iter().map(|(key, _)| key.into()).collect();
+    let names: Vec<CompactString> =
+        event.source.iter().map(|(key, _)| key).chain(METADATA_THERE).map(CompactString::new).collect();
     for at in hash_order(names.iter().map(|name| java_hash(name))) {
         if !is_metadata(&names[at]) && goes(&names[at]) {
             event.remove(&FieldPath::new(&names[at])?)?;
