@@ -1,6 +1,7 @@
-//! `tailrace learn`: lines that no pipeline takes apart in, a pipeline with a grok pattern for each kind of line out, and
-//! tests for it that pass.
+//! `tailrace learn`: lines that no pipeline takes apart in, a pipeline with a pattern for each kind of line out, and tests
+//! for it that pass. A pattern is of dissect where that makes the same of every line of the file as grok does, else of grok.
 
+mod dissect;
 mod templates;
 
 use crate::written;
@@ -51,9 +52,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut templates = learned.into_sorted();
     templates.truncate(options.patterns);
     anyhow::ensure!(!templates.is_empty(), "{}: no line that could be looked at", options.file.display());
-    let proposal = propose(&templates)?;
-    let mut library = Library::new();
-    library.add(&options.name, &options.name, &proposal)?;
+    let patterns = patterns(&templates)?;
+    let proposal = dissect::choose(&patterns, &options.name, |each| for_each_line(&options.file, each).map(drop))?;
+    let library = library(&options.name, &proposal)?;
     let tests = tests(&library, &options.name, &templates)?;
     let path = |end: &str| options.dir.join(format!("{}{end}", options.name));
     for (end, text) in [(".yml", &proposal), (".tests.yml", &tests)] {
@@ -119,33 +120,33 @@ const KINDS: &[(&str, &str)] = &[
     ("GREEDYDATA", ""),
 ];
 
-/// The pipeline for `templates`.
-fn propose(templates: &[Template]) -> anyhow::Result<String> {
+/// What a template's lines are made of.
+struct Pattern {
+    parts: Vec<Part>,
+    /// How many lines it stands for.
+    count: u64,
+}
+
+enum Part {
+    Fixed(String),
+    Value { head: String, kind: &'static str, field: String, tail: String },
+}
+
+/// A pattern for each template.
+fn patterns(templates: &[Template]) -> anyhow::Result<Vec<Pattern>> {
     let bank = Bank::stock(Ecs::V1);
     let kinds = KINDS.iter().map(|(kind, field)| match Grok::new(&bank, &[format!("\\A%{{{kind}}}\\z")]) {
         Ok(grok) => Ok((*kind, *field, grok)),
         Err(wrong) => Err(anyhow::Error::msg(wrong)),
     });
     let kinds = kinds.collect::<anyhow::Result<Vec<_>>>()?;
-    let mut patterns = String::new();
-    for template in templates {
-        let pattern = pattern(template, &kinds);
-        patterns.push_str(&format!("        - '{}'  # {} lines\n", pattern.replace('\'', "''"), template.count));
-    }
-    Ok(format!(
-        "description: Proposed by `tailrace learn`; give the fields of `labels` the names that they deserve.\n\
-         processors:\n  - grok:\n      field: message\n      patterns:\n{patterns}\
-         on_failure:\n  # A line that does not fit is kept as it is, with the reason.\n  \
-         - set: {{field: event.kind, value: pipeline_error}}\n  \
-         - append: {{field: error.message, value: '{{{{{{_ingest.on_failure_message}}}}}}'}}\n"
-    ))
+    Ok(templates.iter().map(|template| pattern(template, &kinds)).collect())
 }
 
-/// The grok pattern of a template.
-fn pattern(template: &Template, kinds: &[(&str, &str, Grok)]) -> String {
+fn pattern(template: &Template, kinds: &[(&'static str, &str, Grok)]) -> Pattern {
     let mut used = BTreeSet::new();
-    let words = template.words.iter().map(|word| match word {
-        Word::Fixed(fixed) => escaped(fixed),
+    let parts = template.words.iter().map(|word| match word {
+        Word::Fixed(fixed) => Part::Fixed(fixed.clone()),
         Word::Varies(values) => {
             let (head, tail) = ends(values);
             let cores: Vec<&str> = values
@@ -156,10 +157,27 @@ fn pattern(template: &Template, kinds: &[(&str, &str, Grok)]) -> String {
             let (kind, field) =
                 kinds.iter().find(|(.., grok)| is_one(grok)).map_or(("DATA", ""), |(kind, field, _)| (*kind, *field));
             let field = name(field, head, &mut used);
-            format!("{}%{{{kind}:{field}}}{}", escaped(head), escaped(tail))
+            Part::Value { head: head.to_owned(), kind, field, tail: tail.to_owned() }
         }
     });
-    format!("^{}$", words.collect::<Vec<_>>().join(" "))
+    Pattern { parts: parts.collect(), count: template.count }
+}
+
+impl Pattern {
+    fn grok(&self) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Fixed(fixed) => escaped(fixed),
+            Part::Value { head, kind, field, tail } => format!("{}%{{{kind}:{field}}}{}", escaped(head), escaped(tail)),
+        });
+        format!("^{}$", parts.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// A library with the one pipeline.
+fn library(name: &str, pipeline: &str) -> anyhow::Result<Library> {
+    let mut library = Library::new();
+    library.add(name, name, pipeline)?;
+    Ok(library)
 }
 
 /// What all values start and end with, up to a sign and without digits: of `id=17,` and `id=18,` `id=` and `,`.
@@ -313,8 +331,32 @@ mod tests {
             Value::from(line).to_json()
         );
         assert_eq!(document, Value::from_json(expected.as_bytes()).expect("JSON"));
+        let written = fs::read_to_string(folder.path().join("app.yml")).expect("the pipeline");
+        let dissect = r#"pattern: 'connection from %{labels.value} closed \ "x"'"#;
+        assert!(written.contains(dissect) && written.contains("- grok"), "{written}");
         let again = run(&options).expect_err("is refused");
         assert!(format!("{again:#}").contains("app.yml: File exists"), "{again:#}");
+    }
+
+    #[test]
+    fn lines_whose_delimiters_are_constant_need_no_grok() {
+        let lines: String = (0..40).map(|nth| format!("10.0.0.{nth} [w{nth}] id={nth}; done in {nth}ms\n")).collect();
+        let (folder, options) = learn(&lines);
+        assert_eq!(run(&options).expect("it runs"), ExitCode::SUCCESS);
+        let written = fs::read_to_string(folder.path().join("app.yml")).expect("the pipeline");
+        let pattern = "pattern: '%{labels.ip} [%{labels.value}] id=%{labels.id}; done in %{labels.value_2}'";
+        assert!(written.contains(pattern) && !written.contains("- grok"), "{written}");
+    }
+
+    #[test]
+    fn a_dissect_that_takes_lines_of_another_kind_is_not_proposed() {
+        // `a %{x} b %{y}` would take the lines with more words behind the last value as well.
+        let lines: String = (0..40).map(|nth| format!("a {nth} b {nth}\na {nth} b {nth} c {nth}\n")).collect();
+        let (folder, options) = learn(&lines);
+        assert_eq!(run(&options).expect("it runs"), ExitCode::SUCCESS);
+        let written = fs::read_to_string(folder.path().join("app.yml")).expect("the pipeline");
+        assert!(written.contains("^a %{INT:labels.value} b %{INT:labels.value_2}$"), "{written}");
+        assert!(written.contains("'a %{labels.value} b %{labels.value_2} c %{labels.value_3}'"), "{written}");
     }
 
     #[test]

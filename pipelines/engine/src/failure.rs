@@ -8,6 +8,11 @@ pub const ILLEGAL_ARGUMENT: &str = "illegal_argument_exception";
 /// Type name of a text that is no number.
 pub const NUMBER_FORMAT: &str = "number_format_exception";
 
+/// Type name of values of another class, which Java does not take for it.
+pub const CLASS_CAST: &str = "class_cast_exception";
+/// Type name of a null where Java wants an object.
+pub const NULL_POINTER: &str = "null_pointer_exception";
+
 /// What went wrong in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -25,6 +30,11 @@ impl Problem {
         Box::new(Self { kind: ILLEGAL_ARGUMENT, reason: reason.into(), cause: None })
     }
 
+    /// A [`NULL_POINTER`]: what Java says of the variable that is null.
+    pub fn null(reason: impl Into<String>) -> Box<Self> {
+        Box::new(Self { kind: NULL_POINTER, reason: reason.into(), cause: None })
+    }
+
     /// An [`ILLEGAL_ARGUMENT`] that wraps another exception.
     pub fn caused(reason: impl Into<String>, cause: impl Into<Box<str>>) -> Box<Self> {
         Box::new(Self { kind: ILLEGAL_ARGUMENT, reason: reason.into(), cause: Some(cause.into()) })
@@ -33,7 +43,11 @@ impl Problem {
 
 impl From<PathError> for Box<Problem> {
     fn from(error: PathError) -> Self {
-        Problem::new(error.to_string())
+        let text = error.to_string();
+        match error {
+            PathError::NoIndex { key, .. } => Problem::caused(text, format!("For input string: \"{key}\"")),
+            _ => Problem::new(text),
+        }
     }
 }
 
@@ -50,6 +64,8 @@ pub struct Failure {
     pub processor: &'static str,
     /// True if it stands behind an `if` and has no handlers: the original then says `conditional` to those outside.
     pub conditional: bool,
+    /// True if no list of processors has seen it yet: a `foreach` around it then tells handlers its own type and tag.
+    pub(crate) bare: bool,
     /// Its tag.
     pub tag: Option<Box<str>>,
     /// The pipeline it belongs to.

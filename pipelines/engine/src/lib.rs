@@ -9,6 +9,7 @@ mod digest;
 pub mod failure;
 pub mod grok;
 mod inspect;
+mod jackson;
 mod java_regex;
 mod library;
 mod mmdb;

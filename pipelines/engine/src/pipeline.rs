@@ -130,6 +130,7 @@ impl Processor {
             cause: problem.cause,
             processor: self.kind,
             conditional: self.condition.is_some(),
+            bare: true,
             tag: self.tag.as_deref().map(Into::into),
             pipeline: run.pipeline.to_owned(),
         }
@@ -197,7 +198,7 @@ fn fill(event: &mut Event, run: &Run<'_>) -> Option<Value> {
 
 fn run_all(processors: &[Processor], event: &mut Event, run: &Run<'_>) -> Result<Flow, Failure> {
     for processor in processors {
-        match processor.run(event, run)? {
+        match processor.run(event, run).map_err(|failure| Failure { bare: false, ..failure })? {
             Flow::Continue => {}
             ends => return Ok(ends),
         }

@@ -2,6 +2,7 @@
 //!
 //! Variables only, as in published pipelines; sections, partials and comments are refused when a pipeline is loaded.
 
+use crate::failure::Problem;
 use crate::text::java_text;
 use compact_str::CompactString;
 use event::path::PathError;
@@ -19,6 +20,9 @@ pub(crate) enum Escape {
     Form,
 }
 
+/// Type name of a hole that cannot be filled.
+const MUSTACHE: &str = "mustache_exception";
+
 /// A text with holes.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
@@ -29,7 +33,12 @@ pub(crate) struct Template {
 #[derive(Debug, Clone)]
 enum Part {
     Text(CompactString),
-    Field { path: Option<FieldPath>, raw: bool },
+    Field {
+        path: Option<FieldPath>,
+        raw: bool,
+        /// Whether a member of the root may have the whole name, dots and all. It comes first.
+        may_be_member: bool,
+    },
 }
 
 /// A field that an option names: known when the pipeline is loaded, or a template.
@@ -44,7 +53,7 @@ impl Field {
     pub(crate) fn path(&self, event: &Event) -> Result<Cow<'_, FieldPath>, PathError> {
         match self {
             Self::Fixed(path) => Ok(Cow::Borrowed(path)),
-            Self::Rendered(template) => FieldPath::new(&template.render(event)).map(Cow::Owned),
+            Self::Rendered(template) => FieldPath::new(&template.render_leniently(event)).map(Cow::Owned),
         }
     }
 }
@@ -93,18 +102,40 @@ impl Template {
     }
 
     /// Fills the holes. A field that is missing or null leaves nothing.
-    pub(crate) fn render(&self, event: &Event) -> CompactString {
+    ///
+    /// Errors: a hole names an element behind the end of a list.
+    pub(crate) fn render(&self, event: &Event) -> Result<CompactString, Box<Problem>> {
+        for part in &self.parts {
+            let Part::Field { path: Some(path), .. } = part else { continue };
+            if event.has(path) {
+                continue;
+            }
+            if let Err(PathError::OutOfBounds { index: index @ 0.., .. }) = event.resolve(path) {
+                let reason = format!("Failed to get value for {path} @[query-template:1]");
+                return Err(Box::new(Problem { kind: MUSTACHE, reason, cause: Some(index.to_string().into()) }));
+            }
+        }
+        Ok(self.render_leniently(event))
+    }
+
+    /// Like [`Template::render`]; elements behind the end of a list leave nothing.
+    pub(crate) fn render_leniently(&self, event: &Event) -> CompactString {
         let mut out = CompactString::default();
         for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Field { path: None, .. } => {}
-                Part::Field { path: Some(path), raw } => match event.get(path) {
-                    None | Some(Value::Null) => {}
-                    Some(Value::Text(text)) if *raw => out.push_str(text),
-                    Some(value) if *raw => out.push_str(&shown(value)),
-                    Some(value) => self.escaped(&shown(value), &mut out),
-                },
+            let (path, raw, may_be_member) = match part {
+                Part::Text(text) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Part::Field { path: None, .. } => continue,
+                Part::Field { path: Some(path), raw, may_be_member } => (path, *raw, *may_be_member),
+            };
+            let member = if may_be_member { event.source.get(path.as_str()) } else { None };
+            match member.or_else(|| event.get(path)) {
+                None | Some(Value::Null) => {}
+                Some(Value::Text(text)) if raw => out.push_str(text),
+                Some(value) if raw => out.push_str(&shown(value)),
+                Some(value) => self.escaped(&shown(value), &mut out),
             }
         }
         out
@@ -149,7 +180,10 @@ fn hole(name: &str, raw: bool, text: &str) -> Result<Part, String> {
         ));
     }
     // A name that can't be a path names nothing, as in Mustache.
-    Ok(Part::Field { path: FieldPath::new(name).ok(), raw })
+    let path = FieldPath::new(name).ok();
+    let may_be_member =
+        path.as_ref().is_some_and(|path| name.contains('.') && !path.is_ingest() && !path.is_metadata());
+    Ok(Part::Field { path, raw, may_be_member })
 }
 
 /// A value with templates in it: the `value` of `set` and `append`.
@@ -182,16 +216,21 @@ impl ValueSource {
         })
     }
 
-    /// The value for this event.
-    pub(crate) fn render(&self, event: &Event) -> Value {
-        match self {
+    /// The value for this event. Errors: see [`Template::render`].
+    pub(crate) fn render(&self, event: &Event) -> Result<Value, Box<Problem>> {
+        Ok(match self {
             Self::Constant(value) => value.clone(),
-            Self::Rendered(template) => Value::Text(template.render(event)),
-            Self::List(values) => Value::Array(values.iter().map(|value| value.render(event)).collect()),
-            Self::Map(members) => Value::Object(
-                members.iter().map(|(key, value)| (java_text(&key.render(event)), value.render(event))).collect(),
-            ),
-        }
+            Self::Rendered(template) => Value::Text(template.render(event)?),
+            Self::List(values) => {
+                let values: Result<_, _> = values.iter().map(|value| value.render(event)).collect();
+                Value::Array(values?)
+            }
+            Self::Map(members) => {
+                let member = |(key, value): &(Self, Self)| Ok((java_text(&key.render(event)?), value.render(event)?));
+                let members: Result<_, Box<Problem>> = members.iter().map(member).collect();
+                Value::Object(members?)
+            }
+        })
     }
 }
 
@@ -201,10 +240,10 @@ mod tests {
 
     #[track_caller]
     fn check(template: &str, text: &str) {
-        let source = br#"{"a":{"b":"x\"y","n":null,"l":[1,2.0]},"big":12345678.0}"#;
+        let source = br#"{"a":{"b":"x\"y","n":null,"l":[1,2.0]},"big":12345678.0,"a.z":"whole"}"#;
         let Ok(Value::Object(source)) = Value::from_json(source) else { panic!("not JSON") };
         let template = Template::parse(template).expect("a template");
-        assert_eq!(template.render(&Event::new(source)), text);
+        assert_eq!(template.render(&Event::new(source)).map_err(|problem| problem.reason), Ok(text.into()));
     }
 
     #[test]
@@ -213,8 +252,18 @@ mod tests {
         check("<{{a.b}}>", "<x\\\"y>");
         check("{{& a.b }}", "x\"y");
         check("{{a.n}}{{missing}}{{}}-", "-");
+        check("{{a.z}}", "whole");
         check("{{a.l.0}} {{{a.l}}} {{big}}", "1 {0=1, 1=2.0} 1.2345678E7");
         check("no holes } here }}", "no holes } here }}");
+    }
+
+    #[test]
+    fn an_element_behind_the_end_of_a_list_is_an_error() {
+        let Ok(Value::Object(source)) = Value::from_json(br#"{"l":[]}"#) else { panic!("not JSON") };
+        let problem = Template::parse("{{l.x}}{{l.0}}").expect("a template").render(&Event::new(source));
+        let problem = problem.expect_err("there is no element");
+        assert_eq!(problem.reason, "Failed to get value for l.0 @[query-template:1]");
+        assert_eq!((problem.kind, problem.cause.as_deref()), (MUSTACHE, Some("0")));
     }
 
     #[test]

@@ -248,13 +248,31 @@ fn what_random_pipelines_found() {
     check(
         "join: {field: a, separator: '-'}",
         r#"{"a":[1,null]}"#,
-        &format!("{BAD}a value in list field [a] is null, cannot join."),
+        "null_pointer_exception: ", // Java's has no text.
     );
+    check(
+        "sort: {field: a, order: desc}",
+        r#"{"a":[1,"x"]}"#,
+        "class_cast_exception: class java.lang.String cannot be cast to class java.lang.Integer (java.lang.String and \
+         java.lang.Integer are in module java.base of loader 'bootstrap')",
+    );
+    check(
+        "remove_by_pattern: {field_pattern: 'x*'}",
+        r#"{"x.y":1,"a":2}"#,
+        &format!("{BAD}field [x] not present as part of path [x.y]"),
+    );
+    check("set: {field: t, value: '{{x.y}}'}", r#"{"x.y":1}"#, r#"{"x.y":1,"t":"1"}"#);
     check(
         "kv: {field: l.0, field_split: ' ', value_split: '='}",
         r#"{"l":[]}"#,
         &format!("{BAD}[0] is out of bounds for array with length [0] as part of path [l.0]"),
     );
+    let pipeline = format!(
+        "processors: [{{foreach: {{field: a, tag: T, processor: {{uppercase: {{field: _ingest._value}}}}}}}}]\n\
+         on_failure: [{{{TELL}}}]"
+    );
+    let told = "field [_ingest._value] of type [java.lang.Integer] cannot be cast to [java.lang.String]|foreach|T|p";
+    assert_eq!(run(&pipeline, r#"{"a":[1]}"#), format!(r#"{{"a":[1],"e":"{told}"}}"#));
     let pipeline = format!("processors: [{{convert: {{field: a, type: double}}}}]\non_failure: [{{{TELL}}}]");
     assert_eq!(run(&pipeline, r#"{"a":"10.0.0.1"}"#), r#"{"a":"10.0.0.1","e":"multiple points|convert||p"}"#);
 }

@@ -44,6 +44,16 @@ impl Format {
         })
     }
 
+    /// What Java says of a null instead of a text.
+    pub(crate) fn of_null(&self) -> &'static str {
+        match self {
+            Self::Iso8601 | Self::Java(..) => "cannot parse empty date",
+            Self::Unix => "Cannot invoke \"String.trim()\" because \"in\" is null",
+            Self::UnixMs => "Cannot parse null string",
+            Self::Tai64n => "Cannot invoke \"String.startsWith(String)\" because \"date\" is null",
+        }
+    }
+
     /// Reads `text`.
     pub(crate) fn read(&self, text: &str, defaults: &Defaults<'_>) -> Result<Stamp, NoDate> {
         event::steps::count(text.len());
@@ -53,10 +63,8 @@ impl Format {
             _ if text.is_empty() && matches!(self, Self::Iso8601 | Self::Java(..)) => {
                 Err(("cannot parse empty date".to_owned(), None))
             }
-            Self::Iso8601 => iso::read(text, defaults).ok_or_else(|| {
-                let cause = format!("Text '{text}' could not be parsed at index 0");
-                (format!("failed to parse date field [{text}] with format [iso8601]"), Some(cause))
-            }),
+            Self::Iso8601 => iso::read(text, defaults)
+                .map_err(|cause| (format!("failed to parse date field [{text}] with format [iso8601]"), Some(cause))),
             Self::Unix => {
                 let seconds = java_double(text).ok_or_else(|| (no_float(text), None))?;
                 Stamp::of_millis((seconds * 1000.0) as i64, zone).ok_or_else(beyond)
@@ -113,7 +121,7 @@ impl Alternative {
             Stamp::of_millis((number * scale) as i64, &Zone::UTC)?.under(defaults.zone)
         };
         match self {
-            Self::Iso8601 => iso::read(text, defaults).ok_or_else(no_date),
+            Self::Iso8601 => iso::read(text, defaults),
             Self::EpochMillis => epoch(1.0).ok_or_else(no_date),
             Self::EpochSecond => epoch(1000.0).ok_or_else(no_date),
             Self::Pattern(items) => read::read(items, text, defaults),

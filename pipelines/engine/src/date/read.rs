@@ -50,15 +50,39 @@ impl Defaults<'_> {
     }
 }
 
-/// Reads all of `text`. Errors are those of Java's `DateTimeParseException`.
+/// Reads all of `text`. Errors are the innermost ones of Java's.
 pub(crate) fn read(items: &[Item], text: &str, defaults: &Defaults<'_>) -> Result<Stamp, String> {
     let mut parsed = Parsed::default();
-    let end = read_items(items, text.as_bytes(), 0, &mut parsed)
-        .map_err(|at| format!("Text '{text}' could not be parsed at index {at}"))?;
+    let end = read_items(items, text.as_bytes(), 0, &mut parsed).map_err(|at| no_fit(text, at))?;
     if end < text.len() {
-        return Err(format!("Text '{text}' could not be parsed, unparsed text found at index {end}"));
+        return Err(unparsed(text, end));
     }
-    resolve(&parsed, defaults).map_err(|problem| format!("Text '{text}' could not be parsed: {problem}"))
+    resolve(&parsed, defaults)
+}
+
+/// Characters of a text that errors show.
+const SHOWN_MAX: usize = 64;
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The place of a byte as Java counts.
+fn place(text: &str, at: usize) -> usize {
+    text.get(..at).map_or(at, |before| before.encode_utf16().count())
+}
+
+/// The text does not fit from the byte `at` on.
+pub(super) fn no_fit(text: &str, at: usize) -> String {
+    format!("Text '{}' could not be parsed at index {}", shown(text), place(text, at))
+}
+
+/// The text goes on at the byte `at`, where it should end.
+pub(super) fn unparsed(text: &str, at: usize) -> String {
+    format!("Text '{}' could not be parsed, unparsed text found at index {}", shown(text), place(text, at))
 }
 
 /// Reads `items` from `at` on. Returns where the text goes on, or where it does not fit.
@@ -253,11 +277,27 @@ impl Parsed {
     }
 }
 
-fn in_range(value: i64, low: i64, high: i64, name: &str) -> Result<i64, String> {
+pub(super) fn in_range(value: i64, low: i64, high: i64, name: &str) -> Result<i64, String> {
     if (low..=high).contains(&value) {
         return Ok(value);
     }
     Err(format!("Invalid value for {name} (valid values {low} - {high}): {value}"))
+}
+
+/// Errors: there is no such day in the month.
+pub(super) fn check_day(year: i32, month: u8, day: u8) -> Result<(), String> {
+    if !(1..=31).contains(&day) {
+        return Err(no_day(day.into()));
+    }
+    match day > days_in_month(year, month) {
+        true if day == 29 => Err(format!("Invalid date 'February 29' as '{year}' is not a leap year")),
+        true => Err(format!("Invalid date '{} {day}'", MONTHS[usize::from(month) - 1].to_uppercase())),
+        false => Ok(()),
+    }
+}
+
+fn no_day(day: i64) -> String {
+    format!("Invalid value for DayOfMonth (valid values 1 - 28/31): {day}")
 }
 
 /// The time of day. `None` if the text holds none.
@@ -292,7 +332,10 @@ fn time_of(parsed: &Parsed) -> Result<Option<Local>, String> {
 /// The day, first of the year or month if the text says no more. `None` without a year.
 fn day_of(parsed: &Parsed) -> Result<Option<(i32, u8, u8)>, String> {
     let month = parsed.month.map(|month| in_range(month, 1, 12, "MonthOfYear")).transpose()?;
-    let day = parsed.day.map(|day| in_range(day, 1, 31, "DayOfMonth")).transpose()?;
+    if let Some(day) = parsed.day.filter(|day| !(1..=31).contains(day)) {
+        return Err(no_day(day));
+    }
+    let day = parsed.day;
     let Some(year) = parsed.year else { return Ok(None) };
     let year = in_range(year, -999_999_999, 999_999_999, "Year")? as i32;
     let year = if parsed.before_christ { 1 - year } else { year };
@@ -307,10 +350,7 @@ fn day_of(parsed: &Parsed) -> Result<Option<(i32, u8, u8)>, String> {
         (month, day, _) => {
             let month = month.unwrap_or(1) as u8;
             let day = if parsed.month.is_some() { day.unwrap_or(1) as u8 } else { 1 };
-            if day > days_in_month(year, month) {
-                let name = MONTHS[usize::from(month) - 1].to_uppercase();
-                return Err(format!("Invalid date '{name} {day}'"));
-            }
+            check_day(year, month, day)?;
             (year, month, day)
         }
     };
@@ -333,8 +373,14 @@ fn day_of(parsed: &Parsed) -> Result<Option<(i32, u8, u8)>, String> {
 }
 
 fn resolve(parsed: &Parsed, defaults: &Defaults<'_>) -> Result<Stamp, String> {
-    let time = time_of(parsed)?;
-    let day = day_of(parsed)?;
+    // The original resolves a date at once only if the year is a proleptic one (`uuuu`), else after the time of day.
+    let (time, day) = match parsed.proleptic {
+        true => {
+            let day = day_of(parsed)?;
+            (time_of(parsed)?, day)
+        }
+        false => (time_of(parsed)?, day_of(parsed)?),
+    };
     let beyond = || "the instant is beyond the years that are supported".to_owned();
     let Some((year, month, day)) = day else {
         // Without a year the text's own zone is not looked at, as in the original.

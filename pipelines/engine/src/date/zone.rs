@@ -7,6 +7,9 @@ use jiff::tz::TimeZone;
 /// Largest offset that Java knows, in seconds.
 const OFFSET_MAX: i32 = 18 * 3600;
 
+/// Seconds of 400 years.
+const CYCLE: i64 = 146_097 * 86_400;
+
 /// A rule that gives the offset from UTC.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Zone {
@@ -66,9 +69,10 @@ impl Zone {
         match self {
             Self::Fixed(offset) => Some(*offset),
             Self::Region(zone) => {
-                // Beyond the years that jiff knows the last rule goes on.
+                // Behind the years that jiff knows the last rule goes on, by a calendar that is the same every 400 years.
                 let (first, last) = (Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
-                let timestamp = Timestamp::from_second(seconds.clamp(first, last)).ok()?;
+                let cycles = (seconds - last).max(0).div_euclid(CYCLE) + i64::from(seconds > last);
+                let timestamp = Timestamp::from_second((seconds - cycles * CYCLE).max(first)).ok()?;
                 Some(zone.to_offset(timestamp).seconds())
             }
         }

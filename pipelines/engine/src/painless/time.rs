@@ -216,12 +216,15 @@ pub(super) fn parse<'e>(text: &str, formatter: Option<&Val<'e>>, as_instant: boo
     let defaults = Defaults { zone: &Zone::UTC, to_utc: true, now: (1970, 1) };
     let stamp = match formatter {
         Some(Val::Object(object)) => match &**object {
-            Obj::Formatter(items) => read::read(items, text, &defaults).map_err(wrong)?,
+            Obj::Formatter(items) => read::read(items, text, &defaults).map_err(|problem| match problem {
+                problem if problem.starts_with("Text '") => wrong(problem),
+                problem => wrong(format!("Text '{text}' could not be parsed: {problem}")),
+            })?,
             _ => return throw(Class::ClassCastException, "parse takes a DateTimeFormatter"),
         },
         Some(_) => return throw(Class::ClassCastException, "parse takes a DateTimeFormatter"),
         None if local.len() < "2020-01-02T03:04Z".len() => return Err(at()),
-        None => iso::read(local, &defaults).ok_or_else(at)?,
+        None => iso::read(local, &defaults).map_err(|_| at())?,
     };
     if as_instant {
         return if text.ends_with('Z') {

@@ -47,7 +47,7 @@ impl Step for Append {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let field = self.field.path(event)?.into_owned();
         let mut value = match &self.from {
-            From::Value(source) => source.render(event),
+            From::Value(source) => source.render(event)?,
             From::Copy(path) => event.resolve(path)?.clone(),
         };
         if self.ignore_empty_values {

@@ -1,10 +1,10 @@
 //! `bytes`: a size for people (`15kb`) into its number of bytes.
 
 use super::strings;
-use crate::failure::Problem;
+use crate::failure::{NUMBER_FORMAT, Problem};
 use crate::options::{Options, Wrong};
 use crate::pipeline::Step;
-use crate::processors::convert::java_double;
+use crate::processors::convert::{java_double, no_number};
 use event::Value;
 
 pub(crate) const OPTIONS: &[&str] = strings::OPTIONS;
@@ -38,35 +38,31 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<i64, Box<Problem>> {
     let lower = text.trim_matches(|c: char| c <= ' ').to_lowercase();
     if let Some((unit, factor)) = UNITS.iter().find(|(unit, _)| lower.ends_with(unit)) {
         let number = lower.get(..lower.len() - unit.len()).unwrap_or_default().trim_matches(|c: char| c <= ' ');
-        let unparsed = || {
-            let cause = crate::processors::convert::no_number(number);
-            wrong(format!("failed to parse [{text}]"), Some(cause))
+        let no_number = no_number(number);
+        let suffix = if unit.ends_with('b') { unit.to_string() } else { format!("{unit}b") };
+        let setting = |cause: String| {
+            wrong(format!("failed to parse setting [{name}] with value [{text}] as a size in bytes"), Some(cause))
         };
-        if let Ok(whole) = number.parse::<i64>() {
-            if whole < -1 {
-                let reason = format!("Values less than -1 bytes are not supported: {number}{unit}");
-                return Err(Problem::new(reason));
+        return match (number.parse::<i64>(), *unit) {
+            (Ok(whole), "b") if whole < -1 => {
+                Err(Problem::new(format!("Values less than -1 bytes are not supported: {whole}b")))
             }
-            return match whole.checked_mul(*factor) {
-                Some(bytes) => Ok(bytes),
-                None => {
-                    let most = i64::MAX / factor;
-                    Err(Problem::new(format!(
-                        "Values greater than {} bytes are not supported: {number}{unit}",
-                        most.saturating_mul(*factor)
-                    )))
-                }
-            };
-        }
-        return match java_double(number) {
-            Some(_) if *unit != "b" => Err(wrong(
+            (Ok(whole), "b") => Ok(whole),
+            (Ok(whole), _) if whole < 0 => {
+                Err(setting(format!("Values less than -1 bytes are not supported: {whole}{suffix}")))
+            }
+            (Ok(whole), _) => whole.checked_mul(*factor).ok_or_else(|| {
+                setting(format!("Values greater than {} bytes are not supported: {whole}{suffix}", i64::MAX))
+            }),
+            (Err(_), "b") => Err(Box::new(Problem { kind: NUMBER_FORMAT, reason: no_number, cause: None })),
+            (Err(_), _) if java_double(number).is_some() => Err(wrong(
                 format!(
                     "Failed to parse bytes value [{text}]. Fractional bytes values have been deprecated since Legacy 6.2. \
                      Use non-fractional bytes values instead: found for setting [{name}]"
                 ),
-                None,
+                Some(no_number),
             )),
-            _ => Err(unparsed()),
+            (Err(_), _) => Err(wrong(format!("failed to parse [{text}]"), Some(no_number))),
         };
     }
     match lower.as_str() {

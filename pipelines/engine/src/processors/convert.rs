@@ -80,6 +80,9 @@ fn convert(value: &Value, to: Type) -> Result<Value, Box<Problem>> {
     let owned;
     let text = match value {
         Value::Text(text) => text.as_str(),
+        Value::Null if !matches!(to, Type::Auto | Type::Ip) => {
+            return Err(Problem::null("Cannot invoke \"Object.toString()\" because \"value\" is null"));
+        }
         other => {
             owned = java_text(other);
             owned.as_str()

@@ -1,5 +1,6 @@
 //! `copy`: the value of a field into another. OpenSearch's name for what `set` does with `copy_from`.
 
+use super::rename::has;
 use crate::failure::Problem;
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
@@ -32,7 +33,7 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 impl Step for Copy {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let source = match self.source.path(event) {
-            Ok(source) if event.has(&source) => source.into_owned(),
+            Ok(source) if has(event, &source)? => source.into_owned(),
             _ if self.ignore_missing => return Ok(Flow::Continue),
             Ok(source) => return Err(Problem::new(format!("source field [{source}] doesn't exist"))),
             Err(PathError::Empty) => return Err(Problem::new("source field path cannot be null nor empty")),
@@ -46,7 +47,7 @@ impl Step for Copy {
         if source.as_str() == target.as_str() {
             return Err(Problem::new("source field path and target field path cannot be same"));
         }
-        if !self.overwrite && event.get(&target).is_some_and(|value| *value != Value::Null) {
+        if !self.overwrite && has(event, &target)? && event.get(&target) != Some(&Value::Null) {
             return Err(Problem::new(format!("target field [{target}] already exists")));
         }
         let value = event.resolve(&source)?.clone();

@@ -104,13 +104,17 @@ impl Step for Date {
     fn apply(&self, event: &mut Event, run: &Run<'_>) -> Result<Flow, Box<Problem>> {
         let text: Cow<'_, str> = match event.resolve(&self.field)? {
             Value::Text(text) => Cow::Borrowed(text.as_str()),
+            Value::Null => {
+                let cause = self.formats.first().map_or("", Format::of_null);
+                return Err(Problem::caused("unable to parse date [null]", cause));
+            }
             other => Cow::Owned(String::from(java_text(other))),
         };
         let rendered;
         let (zone, to_utc) = match &self.zone {
             WhichZone::Fixed { zone, to_utc } => (zone, *to_utc),
             WhichZone::Rendered(template) => {
-                let id = template.render(event);
+                let id = template.render(event)?;
                 rendered = Zone::parse(&id)
                     .map_err(|unknown| Problem::caused(format!("unable to parse date [{text}]"), unknown))?;
                 (&rendered, Zone::is_utc_offset(&id))

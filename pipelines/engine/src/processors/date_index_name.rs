@@ -74,8 +74,8 @@ impl Step for DateIndexName {
         };
         let defaults = Defaults { zone: &self.zone, to_utc: self.is_zone_default, now: month_at(run.now_ms) };
         let stamp = read_any(&self.formats, &text, &defaults)?;
-        let (prefix, format) = (self.prefix.render(event), self.name_format.render(event));
-        let rounding = self.rounding.render(event);
+        let (prefix, format) = (self.prefix.render(event)?, self.name_format.render(event)?);
+        let rounding = self.rounding.render(event)?;
         let date = index_name::date_text(&format, &stamp).map_err(Problem::new)?;
         let name = format!("<{prefix}{{{date}||/{rounding}{{{format}|{}}}}}>", self.zone_id);
         event.set(&self.index, Value::from(name))?;

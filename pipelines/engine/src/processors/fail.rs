@@ -23,7 +23,7 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 
 impl Step for Fail {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
-        let reason = self.message.render(event).into();
+        let reason = self.message.render(event)?.into();
         Err(Box::new(Problem { kind: FAIL, reason, cause: None }))
     }
 }

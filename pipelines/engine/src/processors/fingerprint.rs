@@ -114,18 +114,19 @@ impl Step for Fingerprint {
 impl Fingerprint {
     /// The names and values that count, in order.
     fn values<'e>(&self, event: &'e Event) -> Result<Vec<(String, &'e Value)>, Box<Problem>> {
-        if self.fields.is_empty() {
-            let mut values: Vec<_> = event
-                .source
-                .iter()
-                .filter(|(key, _)| !self.excluded.iter().any(|excluded| excluded == key))
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect();
-            values.sort_by(|(a, _), (b, _)| a.cmp(b));
-            return Ok(values);
-        }
-        let mut values = Vec::with_capacity(self.fields.len());
-        for field in &self.fields {
+        // As in the original the names of all members are taken for paths.
+        let all: Vec<_> = match self.fields.is_empty() {
+            true => {
+                let is_left = |key: &str| !self.excluded.iter().any(|excluded| excluded == key);
+                let mut names: Vec<_> = event.source.iter().map(|(key, _)| key).filter(|key| is_left(key)).collect();
+                names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+                names.into_iter().map(FieldPath::new).collect::<Result<_, _>>()?
+            }
+            false => Vec::new(),
+        };
+        let fields = if self.fields.is_empty() { &all } else { &self.fields };
+        let mut values = Vec::with_capacity(fields.len());
+        for field in fields {
             match event.get(field) {
                 Some(value) => values.push((field.to_string(), value)),
                 None if self.ignore_missing => {}

@@ -1,6 +1,6 @@
 //! `foreach`: a processor run on every element of a list, or every member of a map.
 
-use crate::failure::Problem;
+use crate::failure::{Failure, Problem};
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Processor, Run, Step, Trouble};
 use crate::text::java_text;
@@ -101,7 +101,15 @@ impl Foreach {
         };
         let value = take("_value", before_value).unwrap_or_default();
         let key = if has_key { take("_key", before_key).unwrap_or_default() } else { Value::Null };
-        match result.map_err(Trouble::Inner)? {
+        // As in the original a failure that nothing has handled inside is one of the `foreach`.
+        let result = result.map_err(|failure| match failure.bare {
+            true => {
+                let Failure { kind, reason, cause, .. } = failure;
+                Trouble::Own(Box::new(Problem { kind, reason, cause }))
+            }
+            false => Trouble::Inner(failure),
+        });
+        match result? {
             Flow::Continue => Ok(Some((key, value))),
             Flow::End => {
                 *flow = Flow::End;

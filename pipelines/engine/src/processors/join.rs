@@ -28,7 +28,7 @@ impl Step for Join {
             return Err(Problem::new(format!("field [{}] is null, cannot join.", self.field)));
         };
         if values.contains(&Value::Null) {
-            return Err(Problem::new(format!("a value in list field [{}] is null, cannot join.", self.field)));
+            return Err(Problem::null("")); // Java's has no text.
         }
         let texts: Vec<_> = values.iter().map(java_text).collect();
         let joined = texts.join(&self.separator);

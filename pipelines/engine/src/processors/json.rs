@@ -1,6 +1,7 @@
 //! `json`: a text that is JSON into the value it says.
 
 use crate::failure::Problem;
+use crate::jackson;
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
 use crate::text::java_text;
@@ -65,7 +66,12 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 
 impl Step for Json {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
-        let value = match event.resolve(&self.field)? {
+        let found = match self.target {
+            Target::Field(_) => event.resolve(&self.field)?,
+            // As in the original, which takes the name for that of a member, and nothing for null.
+            Target::Root { .. } => event.source.get(self.field.as_str()).unwrap_or(&Value::Null),
+        };
+        let value = match found {
             Value::Text(text) => self.parse(text)?,
             other => self.parse(&java_text(other))?,
         };
@@ -80,14 +86,29 @@ impl Step for Json {
 
 impl Json {
     fn parse(&self, text: &str) -> Result<Value, Box<Problem>> {
-        if text.trim_ascii().is_empty() {
-            return Ok(Value::Null); // As the original: no token, no value.
-        }
+        let mut ends = true; // A number or word that something else follows at once is none.
         let parsed = match self.strict {
             true => Value::from_json_with(text.as_bytes(), self.duplicates),
-            false => Value::first_json(text.as_bytes(), self.duplicates).map(|(value, _)| value),
+            false => Value::first_json(text.as_bytes(), self.duplicates).map(|(value, end)| {
+                ends = text.as_bytes().get(end).is_none_or(|byte| byte.is_ascii_whitespace());
+                value
+            }),
         };
-        parsed.map_err(|error| Problem::new(error.to_string()))
+        let error = match parsed {
+            Ok(value) if ends || matches!(value, Value::Text(_) | Value::Array(_) | Value::Object(_)) => {
+                return Ok(value);
+            }
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        // The original's library takes a little more, and has its own words.
+        match jackson::first(text, self.duplicates) {
+            Ok((value, end)) if !self.strict || text.get(end..).is_none_or(|rest| rest.trim_ascii().is_empty()) => {
+                Ok(value)
+            }
+            Ok(_) => Err(Problem::new(error)),
+            Err(refusal) => Err(Problem::caused(format!("{}: {}", refusal.class, refusal.message), refusal.message)),
+        }
     }
 }
 

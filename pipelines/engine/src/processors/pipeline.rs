@@ -35,7 +35,7 @@ impl Step for Call {
     }
 
     fn run(&self, event: &mut Event, run: &Run<'_>) -> Result<Flow, Trouble> {
-        let name = self.name.render(event);
+        let name = self.name.render(event)?;
         let state = |reason: String| Trouble::Own(Box::new(Problem { kind: STATE, reason, cause: None }));
         let Some(pipeline) = run.library.get(&name) else {
             return match self.ignore_missing {

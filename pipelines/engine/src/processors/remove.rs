@@ -4,9 +4,10 @@ use crate::failure::Problem;
 use crate::options::{Options, Wrong, missing};
 use crate::pipeline::{Flow, Run, Step};
 use crate::template::{Field, Template};
+use crate::text::{hash_order, java_hash};
 use compact_str::CompactString;
-use event::path::PathError;
-use event::{Event, Object, Value};
+use event::path::{PathError, is_metadata};
+use event::{Event, FieldPath, Object, Value};
 
 pub(crate) const OPTIONS: &[&str] = &["exclude_field", "field", "ignore_missing", "keep"];
 
@@ -60,16 +61,39 @@ impl Step for Remove {
                 }
             }
             Self::AllBut { keep } => {
-                let keep: Vec<_> = keep.iter().map(|template| template.render(event)).collect();
+                let keep = keep.iter().map(|template| template.render(event)).collect::<Result<Vec<_>, _>>()?;
                 keep_only(&mut event.source, "", &keep);
             }
             Self::AllButMembers { names } => {
-                let names: Vec<_> = names.iter().map(|template| template.render(event)).collect();
-                event.source.retain(|key, _| names.iter().any(|name| name == key));
+                let names = names.iter().map(|template| template.render(event)).collect::<Result<Vec<_>, _>>()?;
+                if names.iter().any(|name| !name.is_empty()) {
+                    remove_members(event, |key| !names.iter().any(|name| name == key))?;
+                }
             }
         }
         Ok(Flow::Continue)
     }
+}
+
+/// Metadata that stands in the original's set of names beside those of the members.
+const METADATA_THERE: [&str; 3] = ["_id", "_index", "_version"];
+
+/// Removes the members of the root that `goes` names. As in the original their names are taken for paths, one after the
+/// other in the order of a `HashSet`: a name with dots fails unless it leads to a field, and what was removed before stays
+/// removed.
+pub(super) fn remove_members(event: &mut Event, goes: impl Fn(&str) -> bool) -> Result<(), Box<Problem>> {
+    if event.source.iter().all(|(key, _)| !key.is_empty() && !key.contains('.')) {
+        event.source.retain(|key, _| !goes(key));
+        return Ok(());
+    }
+    let names: Vec<CompactString> =
+        event.source.iter().map(|(key, _)| key).chain(METADATA_THERE).map(CompactString::new).collect();
+    for at in hash_order(names.iter().map(|name| java_hash(name))) {
+        if !is_metadata(&names[at]) && goes(&names[at]) {
+            event.remove(&FieldPath::new(&names[at])?)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_one(field: &Field, ignore_missing: bool, event: &mut Event) -> Result<(), Box<Problem>> {

@@ -1,5 +1,6 @@
 //! `remove_by_pattern`: members of the root out of the document by patterns with `*`, or all that fit none.
 
+use super::remove::remove_members;
 use crate::failure::Problem;
 use crate::options::{Options, Wrong};
 use crate::pipeline::{Flow, Run, Step};
@@ -43,7 +44,7 @@ pub(crate) fn build(options: &mut Options<'_>) -> Result<Box<dyn Step>, Wrong> {
 
 impl Step for RemoveByPattern {
     fn apply(&self, event: &mut Event, _: &Run<'_>) -> Result<Flow, Box<Problem>> {
-        event.source.retain(|key, _| self.patterns.iter().any(|pattern| fits(pattern, key)) == self.keeps);
+        remove_members(event, |key| self.patterns.iter().any(|pattern| fits(pattern, key)) != self.keeps)?;
         Ok(Flow::Continue)
     }
 }

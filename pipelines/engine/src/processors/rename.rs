@@ -52,7 +52,7 @@ impl Step for Rename {
 }
 
 /// True if there is a value; an index beyond a list's end is an error, so that the field is not lost on the way.
-fn has(event: &Event, path: &FieldPath) -> Result<bool, PathError> {
+pub(super) fn has(event: &Event, path: &FieldPath) -> Result<bool, PathError> {
     match event.resolve(path) {
         Ok(_) => Ok(true),
         Err(error @ PathError::OutOfBounds { .. }) => Err(error),

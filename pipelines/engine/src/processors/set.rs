@@ -48,7 +48,7 @@ impl Step for Set {
             return Ok(Flow::Continue);
         }
         let value = match &self.from {
-            From::Value(source) => source.render(event),
+            From::Value(source) => source.render(event)?,
             From::Copy(path) => match event.get(path) {
                 Some(value) => value.clone(),
                 None if self.ignore_empty_value => return Ok(Flow::Continue),

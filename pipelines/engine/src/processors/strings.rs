@@ -56,6 +56,7 @@ impl Strings {
     fn element(&self, value: &Value) -> Result<Value, Box<Problem>> {
         match value {
             Value::Text(text) => (self.change)(text),
+            Value::Null => Err(Problem::null("Cannot invoke \"Object.getClass()\" because \"value\" is null")),
             other => Err(Problem::new(format!(
                 "value [{}] of type [{}] in list field [{}] cannot be cast to [java.lang.String]",
                 java_text(other),

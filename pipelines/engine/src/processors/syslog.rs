@@ -145,7 +145,7 @@ fn rfc5424<'t>(mut line: Line<'t>, text: &'t str, zone: &Zone) -> Result<Line<'t
     };
     if let Some(stamp) = next("timestamp")? {
         let defaults = Defaults { zone, to_utc: true, now: (1970, 1) };
-        let read = iso::read(stamp, &defaults).ok_or_else(|| format!("its timestamp is {stamp}"))?;
+        let read = iso::read(stamp, &defaults).map_err(|_| format!("its timestamp is {stamp}"))?;
         line.stamp = Some(Stamp { offset: 0, ..read });
     }
     line.host = next("host")?;
@@ -239,7 +239,7 @@ fn old_stamp<'t>(text: &'t str, zone: &Zone, now_ms: i64) -> Option<(Stamp, &'t 
     let Some(month) = MONTHS.iter().position(short) else {
         let (stamp, rest) = text.split_once(' ')?;
         let defaults = Defaults { zone, to_utc: true, now: (1970, 1) };
-        return Some((iso::read(stamp, &defaults).filter(|_| stamp.contains('T'))?, rest));
+        return Some((iso::read(stamp, &defaults).ok().filter(|_| stamp.contains('T'))?, rest));
     };
     let stamp = text.get(3.."Oct 11 22:14:15".len())?.as_bytes();
     let rest = text.get("Oct 11 22:14:15".len()..)?.strip_prefix(' ')?;

@@ -86,14 +86,13 @@ impl UserAgent {
         if wants("original") {
             made.insert("original", Value::Text(text.clone()));
         }
+        let mut version = None;
         if wants("name") || wants("version") {
             let agent = self.parsers.agents.find(text);
             if wants("name") {
                 made.insert("name", agent.as_ref().map_or(OTHER, |agent| agent.name.as_str()));
             }
-            if let Some(version) = agent.and_then(|agent| agent.version()).filter(|_| wants("version")) {
-                made.insert("version", version);
-            }
+            version = agent.and_then(|agent| agent.version()).filter(|_| wants("version"));
         }
         if wants("os")
             && let Some(os) = self.parsers.systems.find(text)
@@ -109,6 +108,10 @@ impl UserAgent {
         if wants("device") {
             let device = self.parsers.devices.find(text).map_or_else(|| OTHER.to_owned(), |device| device.name);
             made.insert("device", std::iter::once(("name".into(), Value::from(device))).collect::<Object>());
+        }
+        // Last, as in the original: both may stand in one place of its map, where the first comes first.
+        if let Some(version) = version {
+            made.insert("version", version);
         }
         made
     }
