@@ -73,7 +73,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting threads")?;
-    let mut documents = runtime.block_on(ReadBack::open(&config.elasticsearch, &options.index, &folder))?;
+    let search = config.elasticsearch.as_ref().context("elasticsearch is not set: it says where the index is")?;
+    let mut documents = runtime.block_on(ReadBack::open(search, &options.index, &folder))?;
     let (reports, others) = compare(paths, letters, || runtime.block_on(documents.page()))?;
     let adds_up = reports.iter().all(Report::adds_up);
     match options.json {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`.
+/// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`, or `outputs` alone.
 ///
 /// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now, and
 /// what its topic makes of the promise and of long lines. It asks the brokers for that, for some seconds at most, and sends nothing.
@@ -40,17 +40,18 @@ struct Sketch {
     inputs: Option<IgnoredAny>,
     inputs_dir: Option<IgnoredAny>,
     elasticsearch: Option<IgnoredAny>,
+    outputs: Option<IgnoredAny>,
 }
 
 /// Exit codes: 0 usable, 2 not.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let path = &options.config;
     let sketch: Sketch = service::load::read_config(path)?;
-    let found = match (sketch.inputs.or(sketch.inputs_dir), sketch.elasticsearch) {
-        (Some(_), None) => agent(path, options.offline)?,
-        (None, Some(_)) => indexer(path)?,
+    let found = match (sketch.inputs.or(sketch.inputs_dir), sketch.elasticsearch, sketch.outputs) {
+        (Some(_), None, _) => agent(path, options.offline)?,
+        (None, Some(_), _) | (None, None, Some(_)) => indexer(path)?,
         _ => {
-            let what = "neither an agent's file (with inputs) nor an indexer's (with elasticsearch)";
+            let what = "neither an agent's file (with inputs) nor an indexer's (with elasticsearch or outputs)";
             return Err(Unusable::error(&format!("{}: {what}", path.display())));
         }
     };

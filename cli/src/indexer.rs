@@ -35,7 +35,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting threads")?;
-    let ended = runtime.block_on(serve(&config, &options.config))?;
+    let ended = runtime.block_on(serve(&config, &options.config));
+    runtime.shutdown_background(); // A reader of standard output that stands still is not waited for.
+    let ended = ended?;
     Ok(match ended {
         Ended::Clean => {
             tracing::info!("drained");

@@ -1,8 +1,10 @@
 //! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
 
+mod outputs;
 mod overflow;
 mod waits;
 
+pub use outputs::{CopyFileConfig, CopyKey, CopyTopicConfig, MAIN, OutputConfig, OutputTo, Part};
 pub use overflow::OverflowConfig;
 pub use waits::{Delay, Delays, RetryConfig};
 
@@ -30,8 +32,12 @@ pub struct IndexerConfig {
     /// What a payload is. Default `auto`.
     #[serde(default)]
     pub decode: Decode,
-    /// Where documents go.
-    pub elasticsearch: ElasticsearchConfig,
+    /// Where documents go. Required without `outputs`; this output's id is `elasticsearch`.
+    #[serde(default)]
+    pub elasticsearch: Option<ElasticsearchConfig>,
+    /// More places where documents go, each with a consumer group of its own. Default: none.
+    #[serde(default)]
+    pub outputs: Vec<OutputConfig>,
     /// Where records go that can never be indexed.
     #[serde(default)]
     pub dead_letter: DeadLetterConfig,
@@ -338,7 +344,6 @@ impl IndexerConfig {
         };
         empty("kafka.brokers", &self.kafka.brokers)?;
         empty("kafka.topics", &self.kafka.topics)?;
-        empty("elasticsearch.hosts", &self.elasticsearch.hosts)?;
         if let Some(topic) = self.kafka.topics.iter().find(|topic| Some(topic.as_str()) == self.dead_letter.topic()) {
             return Err(format!(
                 "dead_letter.topic `{topic}` is also in kafka.topics: dead letters would be read again"
@@ -356,22 +361,37 @@ impl IndexerConfig {
                 "retry: `{topic}` is also in kafka.topics or overflow.topics, or is dead_letter.topic: it must be a topic of its own"
             ));
         }
-        let Concurrency { min, max } = self.elasticsearch.concurrency;
-        if min == 0 || max > 64 || min > max {
-            return Err(format!("elasticsearch.concurrency is {min} to {max}: both must be 1 to 64, min at most max"));
-        }
-        let batch = &self.elasticsearch.batch;
-        if batch.events_max == 0 || batch.bytes_max.0 < 1024 || batch.bytes_max.0 > 100 << 20 {
-            return Err("elasticsearch.batch: events_max must be at least 1, bytes_max 1KiB to 100MiB".to_owned());
-        }
-        if self.memory.0 < 8 << 20 {
-            return Err(format!("memory is {} bytes: it must be at least 8MiB", self.memory.0));
+        for part in self.parts()? {
+            let of = |problem: String| match part.id == MAIN {
+                true => problem,
+                false => format!("outputs: id {:?}: {problem}", part.id),
+            };
+            if matches!(part.to, OutputTo::Search) {
+                part.config.search().check().map_err(of)?;
+            }
         }
         if self.kafka.session_timeout < Duration::from_secs(6) {
             return Err(format!("kafka.session_timeout is {:?}: brokers take 6s at least", self.kafka.session_timeout));
         }
         if self.kafka.max_poll_interval < self.kafka.session_timeout {
             return Err("kafka.max_poll_interval is below kafka.session_timeout: librdkafka refuses that".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl ElasticsearchConfig {
+    fn check(&self) -> Result<(), String> {
+        if self.hosts.iter().all(|host| host.trim().is_empty()) {
+            return Err("elasticsearch.hosts is empty: name at least one".to_owned());
+        }
+        let Concurrency { min, max } = self.concurrency;
+        if min == 0 || max > 64 || min > max {
+            return Err(format!("elasticsearch.concurrency is {min} to {max}: both must be 1 to 64, min at most max"));
+        }
+        let batch = &self.batch;
+        if batch.events_max == 0 || batch.bytes_max.0 < 1024 || batch.bytes_max.0 > 100 << 20 {
+            return Err("elasticsearch.batch: events_max must be at least 1, bytes_max 1KiB to 100MiB".to_owned());
         }
         Ok(())
     }

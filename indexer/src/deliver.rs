@@ -13,6 +13,7 @@ use crate::bulk::Cluster;
 use crate::ceiling::Ceiling;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::metrics::Metrics;
+use crate::output::{Action, Copies, Copy, Output};
 use crate::pace::{Pace, Sign};
 use crate::parcel::Parcel;
 use crate::retry::{self, Later, Next, Note};
@@ -33,13 +34,11 @@ use tracing::{error, info, warn};
 const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Waits while a person is needed: wrong credentials, a wrong address, the breaker.
 const ALARM_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// Name of the search cluster in the health report.
-const PART: &str = "elasticsearch";
 
 /// What all deliveries share.
 pub struct Delivery {
     /// Where documents go.
-    pub cluster: Arc<Cluster>,
+    pub output: Output,
     /// How many requests go there at once.
     pub pace: Pace,
     /// How large they may be.
@@ -54,8 +53,6 @@ pub struct Delivery {
     pub wall_ms: fn() -> i64,
     /// Judges whether too many do; `None`: switched off.
     pub breaker: Option<Mutex<Breaker>>,
-    /// Documents are created by id, so that a conflict is a success.
-    pub named: bool,
     /// Counts how each record ended.
     pub metrics: Metrics,
     /// Told when the cluster does not take documents.
@@ -105,12 +102,18 @@ impl Delivery {
     /// Waits until a node answers, and checks that we speak its version.
     async fn wait_for_cluster(&self) -> anyhow::Result<()> {
         let mut wait = Backoff::new(self.waits.retry.0, self.waits.retry.1);
-        while let Err(problem) = self.cluster.greet().await? {
-            self.health.set(PART, Some(problem));
+        let Output::Search { cluster, .. } = &self.output else { return Ok(()) };
+        while let Err(problem) = cluster.greet().await? {
+            self.set_health(Some(problem));
             tokio::time::sleep(wait.next()).await;
         }
-        self.health.set(PART, None);
+        self.set_health(None);
         Ok(())
+    }
+
+    /// How what takes the documents is.
+    fn set_health(&self, problem: Option<String>) {
+        self.health.set(self.output.part(), problem);
     }
 
     /// Ends only when every document of `batch` has its end.
@@ -123,7 +126,10 @@ impl Delivery {
         self.put_off_early(&job.batch).await;
         while !job.is_done() {
             while let Some(chosen) = job.work.pop() {
-                self.send(&mut job, chosen).await;
+                match &self.output {
+                    Output::Search { cluster, named } => self.send(&mut job, chosen, cluster, *named).await,
+                    Output::Copies(copies) => self.copy(&mut job, chosen, copies.as_ref()).await,
+                }
             }
             self.put_off_stuck(&mut job, slot.as_mut()).await;
             let wait = self.end_pass(&mut job).await;
@@ -133,8 +139,19 @@ impl Delivery {
         }
     }
 
+    /// Writes copies, and what that means for the job.
+    async fn copy(&self, job: &mut Job, chosen: Vec<u32>, copies: &dyn Copies) {
+        job.attempts += 1;
+        let written = copies.write(&Copy::of(&job.batch, &chosen)).await;
+        if let Some(problem) = &written.problem {
+            warn!(output = copies.part(), documents = chosen.len(), problem, "copies were not written, trying on");
+        }
+        self.set_health(written.problem);
+        self.settle_items(job, chosen, written.fates);
+    }
+
     /// One request, and what its answer means for the job.
-    async fn send(&self, job: &mut Job, chosen: Vec<u32>) {
+    async fn send(&self, job: &mut Job, chosen: Vec<u32>, cluster: &Cluster, named: bool) {
         let bytes = job.batch.bytes_of(&chosen);
         if chosen.len() > 1 && self.ceiling(|ceiling| ceiling.bytes_max(Instant::now())).is_some_and(|max| bytes > max)
         {
@@ -144,9 +161,9 @@ impl Delivery {
         job.attempts += 1;
         failpoint::hit("indexer-bulk-before-send");
         let started = Instant::now();
-        let (url, answer) = self.cluster.bulk(job.batch.body_of(&chosen)).await;
+        let (url, answer) = cluster.bulk(job.batch.body_of(&chosen)).await;
         failpoint::hit("indexer-bulk-after-answer");
-        let verdict = settle(&answer, chosen.len(), self.named);
+        let verdict = settle(&answer, chosen.len(), named);
         place.ended(sign(&verdict), bytes, started.elapsed());
         match verdict {
             Verdict::Items(fates) => {
@@ -155,7 +172,7 @@ impl Delivery {
             }
             Verdict::Resend { cause, reason, after } => {
                 warn!(url, documents = chosen.len(), reason, cause, "bulk request failed, sending it again");
-                self.health.set(PART, Some(format!("{url}: {cause}")));
+                self.set_health(Some(format!("{url}: {cause}")));
                 self.metrics.retried.with_label_values(&[reason]).inc_by(chosen.len() as u64);
                 job.again.extend(chosen);
                 let wait = job.retry.next();
@@ -174,7 +191,7 @@ impl Delivery {
                     cause = cause.reason,
                     "the search node refuses us; nothing is dropped, mend it: trying on"
                 );
-                self.health.set(PART, Some(format!("{url} answers {}: {}", cause.status, cause.reason)));
+                self.set_health(Some(format!("{url} answers {}: {}", cause.status, cause.reason)));
                 self.metrics.retried.with_label_values(&["alarm"]).inc_by(chosen.len() as u64);
                 job.again.extend(chosen);
                 tokio::time::sleep(job.alarm.next()).await;
@@ -236,7 +253,9 @@ impl Delivery {
         let busy = job.is_refused();
         let held = self.hold(job.decided(), &job.dead);
         if !held {
-            self.health.set(PART, busy.then(|| "documents are refused for now".to_owned()));
+            if !busy || matches!(self.output, Output::Search { .. }) {
+                self.set_health(busy.then(|| "documents are refused for now".to_owned()));
+            }
             let dead = std::mem::take(&mut job.dead);
             let letters = dead.into_iter().map(|dying| letter(&job.batch, dying)).collect();
             self.bury(&job.batch, letters).await;
@@ -330,8 +349,7 @@ impl Delivery {
             );
             self.metrics.retried.with_label_values(&["breaker"]).inc_by(dead.len() as u64);
             let remedy = "mend the mapping or the pipeline, or set dead_letter.breaker: false";
-            self.health
-                .set(PART, Some(format!("{} of {decided} documents fail for good ({cause}): {remedy}", dead.len())));
+            self.set_health(Some(format!("{} of {decided} documents fail for good ({cause}): {remedy}", dead.len())));
         } else if was_open && !breaker.is_open() {
             info!("documents pass again, the breaker is closed");
         }
@@ -382,7 +400,7 @@ fn letter(batch: &Batch, dying: Dying) -> Letter<'_> {
     let Dying { origin, item, cause, attempts } = dying;
     let pipeline = item.map_or("", |at| batch.pipelines[batch.items[at as usize].pipeline as usize].as_str());
     let processor = item.map_or("", |at| batch.processor(at));
-    let index = item.map(|at| index_of(&batch.document(at))).unwrap_or_default();
+    let index = item.map(|at| Action::read(&batch.document(at)).0.index()).unwrap_or_default();
     let attempts = attempts.saturating_add(attempts_before(batch.parcel(origin), origin));
     Letter { parcel: batch.parcel(origin), origin, cause, pipeline, processor, index, attempts }
 }
@@ -395,21 +413,6 @@ fn attempts_before(parcel: &Parcel, origin: Origin) -> u32 {
 /// How often a record was refused for now, and put off.
 fn refusals_before(parcel: &Parcel, origin: Origin) -> u32 {
     parcel.put_off(origin.record).map_or(0, |put_off| put_off.refusals)
-}
-
-/// The index named in a document's action line, which is our own writing.
-fn index_of(document: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Action {
-        create: Create,
-    }
-    #[derive(serde::Deserialize)]
-    struct Create {
-        #[serde(rename = "_index")]
-        index: String,
-    }
-    let line = document.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    serde_json::from_slice::<Action>(line).map(|action| action.create.index).unwrap_or_default()
 }
 
 #[cfg(test)]

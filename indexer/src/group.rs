@@ -1,7 +1,8 @@
 //! The Kafka section of the configuration → a subscribed consumer, and the producer settings of dead letters.
 
-use crate::config::IndexerConfig;
+use crate::config::{CopyTopicConfig, IndexerConfig};
 use crate::member::Member;
+use crate::output;
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -60,6 +61,16 @@ pub fn budget_bytes(config: &IndexerConfig) -> u64 {
 /// Brokers, security and what the user passes on: what consumer and producer share.
 pub fn base(config: &IndexerConfig) -> anyhow::Result<ClientConfig> {
     Ok(service::kafka::client(&config.kafka.brokers, &config.kafka.librdkafka, REFUSED)?)
+}
+
+/// The same for a topic that gets copies, which may be of other brokers.
+pub fn of_copies(config: &IndexerConfig, topic: &CopyTopicConfig) -> anyhow::Result<ClientConfig> {
+    if !topic.brokers.is_empty() {
+        return Ok(service::kafka::client(&topic.brokers, &topic.librdkafka, output::REFUSED)?);
+    }
+    let mut passed = config.kafka.librdkafka.clone();
+    passed.extend(topic.librdkafka.clone());
+    Ok(service::kafka::client(&config.kafka.brokers, &passed, output::REFUSED)?)
 }
 
 /// A consumer of the group, not yet subscribed.

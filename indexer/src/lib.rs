@@ -7,6 +7,9 @@
 //!    └──────────────── acks ─► partitions [ledger] ─► commit ◄────┘
 //! ```
 //!
+//! Each output (the search cluster, or copies to a topic, a file or standard output) has all of this for itself, with a group of its
+//! own: one that is away holds up no other.
+//!
 //! An offset is committed only when every record before it is in the index, in the dead-letter topic, or dropped by a
 //! pipeline. Documents are created by the record's own id, so what is read twice is stored once.
 
@@ -26,6 +29,7 @@ pub mod index_name;
 pub mod lag;
 pub mod member;
 pub mod metrics;
+pub mod output;
 pub mod pace;
 pub mod parcel;
 pub mod partitions;
@@ -46,18 +50,20 @@ pub use reload::Reloader;
 
 use anyhow::Context as _;
 use batch::{Batch, Filling};
-use config::{BatchConfig, DeadLetterTo, OverflowConfig};
+use config::{BatchConfig, DeadLetterTo, OutputTo, OverflowConfig, Part};
 use consume::{Consume, Lane, Patience};
 use dead_letter::{DeadLetterFile, DeadLetterIndex, DeadLetterTopic, DeadLetters};
 use deliver::Delivery;
 use event::Budget;
 use lag::Lag;
 use metrics::Metrics;
+use output::{CopyFile, CopyTopic, Output, Stdout};
 use pace::Pace;
 use parcel::Parcel;
 use partitions::Partitions;
 use pool::Pool;
 use process::{Plan, Plans};
+use reload::Reloaded;
 use retry::{Later, RetryTopics};
 use service::health::Health;
 use service::load::ByteSize;
@@ -68,6 +74,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use valley::Valley;
 
 /// Longest wait for in-flight records of revoked partitions.
@@ -95,58 +102,112 @@ pub struct Shell {
 pub fn check(config: &IndexerConfig) -> anyhow::Result<()> {
     config.check().map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new(&Registry::default());
-    plan(config, &metrics)?;
-    bulk::Cluster::new(&config.elasticsearch, metrics)?;
-    group::base(config)?;
+    for Part { id, config, to } in config.parts().map_err(anyhow::Error::msg)? {
+        let of = || format!("output {id:?}");
+        plan(&config, &metrics)?;
+        match &to {
+            OutputTo::Search => drop(bulk::Cluster::new(config.search(), metrics.clone()).with_context(of)?),
+            OutputTo::Topic(topic) => drop(group::of_copies(&config, topic).with_context(of)?),
+            OutputTo::File(_) | OutputTo::Stdout => {}
+        }
+        group::base(&config)?;
+    }
     Ok(())
 }
 
 /// An indexer whose pipelines are compiled; nothing runs yet, and it takes part in no group.
-pub struct Indexer<'c> {
-    config: &'c IndexerConfig,
+pub struct Indexer {
+    shell: Shell,
+    parts: Vec<Serving>,
+}
+
+/// What serves one output.
+struct Serving {
+    part: Part,
     shell: Shell,
     metrics: Metrics,
     plans: Arc<Plans>,
 }
 
-impl<'c> Indexer<'c> {
+impl Indexer {
     /// Compiles the pipelines of `config`.
     ///
     /// Errors: the configuration is wrong, as far as that can be seen without a broker or a search node.
-    pub fn new(config: &'c IndexerConfig, shell: Shell) -> anyhow::Result<Self> {
+    pub fn new(config: &IndexerConfig, shell: Shell) -> anyhow::Result<Self> {
         config.check().map_err(anyhow::Error::msg)?;
-        let metrics = Metrics::new(&shell.registry);
-        let plans = Arc::new(Plans::new(plan(config, &metrics)?));
-        Ok(Self { config, shell, metrics, plans })
+        let parts = config.parts().map_err(anyhow::Error::msg)?;
+        let is_one_of_several = parts.len() > 1;
+        let serving = |part: Part| {
+            let mut shell = shell.clone();
+            if is_one_of_several {
+                shell.registry = shell.registry.labelled("output", &part.id);
+                shell.health = shell.health.of(&part.id);
+            }
+            let metrics = Metrics::new(&shell.registry);
+            let plans = Arc::new(Plans::new(plan(&part.config, &metrics)?));
+            anyhow::Ok(Serving { part, shell, metrics, plans })
+        };
+        let parts = parts.into_iter().map(serving).collect::<anyhow::Result<_>>()?;
+        Ok(Self { shell, parts })
     }
 
     /// What puts other pipelines in the place of these while it runs.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.config, self.plans.clone(), self.metrics.clone(), self.shell.health.clone())
+        let reloaded =
+            |serving: &Serving| Reloaded::new(&serving.part.config, serving.plans.clone(), serving.metrics.clone());
+        Reloader::new(self.parts.iter().map(reloaded).collect(), self.shell.health.clone())
     }
 
-    /// Runs until it is told to stop and has drained.
+    /// Runs until it is told to stop and all outputs have drained. An output that ends with an error ends no other.
     ///
     /// Errors: a topic does not exist, the search node is of an unknown kind, or the group put this member out. What was not
     /// settled is read again after the next start.
     pub async fn run(self) -> anyhow::Result<Ended> {
-        run(self.config, self.shell, self.metrics, &self.plans).await
+        let (shell, mut running) = (self.shell, JoinSet::new());
+        for serving in self.parts {
+            running.spawn(serving.run());
+        }
+        let (mut unfinished, mut failed) = (0, None);
+        while let Some(ended) = running.join_next().await {
+            match ended.context("an output")? {
+                Ok(Ended::Clean) => {}
+                Ok(Ended::Unfinished(records)) => unfinished += records,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        shell.health.ready(false);
+        match (failed, unfinished) {
+            (Some(error), _) => Err(error),
+            (None, 0) => Ok(Ended::Clean),
+            (None, records) => Ok(Ended::Unfinished(records)),
+        }
     }
 }
 
-async fn run(config: &IndexerConfig, shell: Shell, metrics: Metrics, plans: &Arc<Plans>) -> anyhow::Result<Ended> {
-    let pace = config.elasticsearch.concurrency;
-    let cluster = Arc::new(bulk::Cluster::new(&config.elasticsearch, metrics.clone())?);
+impl Serving {
+    async fn run(self) -> anyhow::Result<Ended> {
+        let Self { part, shell, metrics, plans } = self;
+        let (id, health) = (part.id.clone(), shell.health.clone());
+        let ended = run(&part, shell, metrics, &plans).await;
+        ended.inspect_err(|error| {
+            tracing::error!(output = id, error = format!("{error:#}"), "this output has ended");
+            health.set("output", Some(format!("it has ended: {error:#}")));
+        })
+    }
+}
+
+async fn run(part: &Part, shell: Shell, metrics: Metrics, plans: &Arc<Plans>) -> anyhow::Result<Ended> {
+    let config = &part.config;
+    let pace = config.search().concurrency;
     let delivery = Arc::new(Delivery {
-        dead_letters: dead_letters(config, &cluster)?,
+        output: output(part, &metrics)?,
+        dead_letters: dead_letters(config, &metrics)?,
         later: later(config)?,
         progress: Mutex::default(),
         wall_ms: service::clock::wall_ms,
-        cluster,
         pace: Pace::new(pace.min, pace.max, &metrics),
         ceiling: Mutex::default(),
         breaker: config.dead_letter.breaker.then(Mutex::default),
-        named: config.elasticsearch.document_id != config::DocumentId::None,
         metrics: metrics.clone(),
         health: shell.health.clone(),
         waits: deliver::Waits::default(),
@@ -164,8 +225,21 @@ async fn run(config: &IndexerConfig, shell: Shell, metrics: Metrics, plans: &Arc
     let ended = supervise(&shell, trigger, consume, &mut delivering).await;
     delivering.abort(); // After a clean end it has ended; else its batches are given up, and read again.
     tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await?;
-    shell.health.ready(false);
     ended
+}
+
+/// What takes the documents of `part`.
+fn output(part: &Part, metrics: &Metrics) -> anyhow::Result<Output> {
+    let config = &part.config;
+    Ok(match &part.to {
+        OutputTo::Search => {
+            let named = config.search().document_id != config::DocumentId::None;
+            Output::Search { cluster: Arc::new(bulk::Cluster::new(config.search(), metrics.clone())?), named }
+        }
+        OutputTo::Topic(topic) => Output::Copies(Box::new(CopyTopic::new(group::of_copies(config, topic)?, topic)?)),
+        OutputTo::File(file) => Output::Copies(Box::new(CopyFile::new(file)?)),
+        OutputTo::Stdout => Output::Copies(Box::new(Stdout)),
+    })
 }
 
 /// Waits for the end of the consumer, and stops it when asked to or when deliveries end before it.
@@ -192,10 +266,11 @@ async fn supervise(
 }
 
 /// The place of dead letters that the configuration names.
-fn dead_letters(config: &IndexerConfig, cluster: &Arc<bulk::Cluster>) -> anyhow::Result<Box<dyn DeadLetters>> {
+fn dead_letters(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Box<dyn DeadLetters>> {
+    let cluster = || anyhow::Ok(Arc::new(bulk::Cluster::new(config.search(), metrics.clone())?));
     Ok(match &config.dead_letter.to {
         DeadLetterTo::Topic(topic) => Box::new(DeadLetterTopic::new(&group::base(config)?, topic)?),
-        DeadLetterTo::Index(index) => Box::new(DeadLetterIndex::new(cluster.clone(), index)),
+        DeadLetterTo::Index(index) => Box::new(DeadLetterIndex::new(cluster()?, index)),
         DeadLetterTo::File(path) => Box::new(DeadLetterFile::new(path)?),
     })
 }
@@ -209,7 +284,7 @@ fn later(config: &IndexerConfig) -> anyhow::Result<Option<Box<dyn Later>>> {
 }
 
 fn plan(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Plan> {
-    let output = &config.elasticsearch;
+    let output = config.search();
     let mut plan = Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())?;
     plan.delays = !config.retry.delays.0.is_empty();
     Ok(plan)
@@ -235,7 +310,7 @@ fn overflow(config: &IndexerConfig, stop: &Stop) -> anyhow::Result<Option<(Valle
 /// before a batch is full, and every batch would wait for its age.
 fn batch_limits(config: &IndexerConfig) -> BatchConfig {
     let share = (group::budget_bytes(config) / BODY_SHARE).max(BODY_BYTES_MIN);
-    let batch = config.elasticsearch.batch;
+    let batch = config.search().batch;
     BatchConfig { bytes_max: ByteSize(batch.bytes_max.0.min(share)), ..batch }
 }
 
@@ -248,7 +323,7 @@ fn start_workers(
     let limits = batch_limits(config);
     // Each worker fills one, or waits with one; one waits between; the others are with the search node. What is there beyond
     // that, while many requests are under way, is bounded by the budget, and freed when it comes back.
-    let with_node = config.elasticsearch.concurrency.max.min(KEPT_WITH_NODE);
+    let with_node = config.search().concurrency.max.min(KEPT_WITH_NODE);
     let bodies = Pool::new((count + 1 + with_node) * batch::body_capacity(&limits));
     let start = |number: usize| {
         let (sender, input) = std::sync::mpsc::sync_channel::<Parcel>(consume::LANE_PARCELS_MAX);

@@ -4,22 +4,39 @@
 
 use crate::config::{IndexerConfig, PipelinesConfig};
 use crate::metrics::Metrics;
-use crate::process::Plans;
+use crate::process::{Plan, Plans};
 use service::health::Health;
 use std::sync::Arc;
 
 /// Puts other pipelines in the place of those that run.
 #[derive(Debug, Clone)]
 pub struct Reloader {
-    config: Arc<IndexerConfig>,
-    plans: Arc<Plans>,
-    metrics: Metrics,
+    parts: Arc<Vec<Reloaded>>,
     health: Health,
 }
 
+/// What serves one output.
+#[derive(Debug)]
+pub(crate) struct Reloaded {
+    config: IndexerConfig,
+    plans: Arc<Plans>,
+    metrics: Metrics,
+}
+
+impl Reloaded {
+    pub(crate) fn new(config: &IndexerConfig, plans: Arc<Plans>, metrics: Metrics) -> Self {
+        Self { config: config.clone(), plans, metrics }
+    }
+
+    fn plan(&self, pipelines: &PipelinesConfig) -> anyhow::Result<Plan> {
+        let config = IndexerConfig { pipelines: pipelines.clone(), ..self.config.clone() };
+        crate::plan(&config, &self.metrics)
+    }
+}
+
 impl Reloader {
-    pub(crate) fn new(config: &IndexerConfig, plans: Arc<Plans>, metrics: Metrics, health: Health) -> Self {
-        Self { config: Arc::new(config.clone()), plans, metrics, health }
+    pub(crate) fn new(parts: Vec<Reloaded>, health: Health) -> Self {
+        Self { parts: Arc::new(parts), health }
     }
 
     /// Compiles the pipelines of `written` and swaps them for those that run; of the other keys, those of the start stay.
@@ -27,20 +44,20 @@ impl Reloader {
     /// Takes as long as compiling does: not for a thread that serves others. Errors: why nothing was swapped, with file, line
     /// and column where a pipeline is wrong. It stands in the health and in the metric.
     pub fn reload(&self, written: anyhow::Result<PipelinesConfig>) -> anyhow::Result<usize> {
+        // All are compiled before the first is swapped.
         let loaded = written.and_then(|pipelines| {
-            let config = IndexerConfig { pipelines, ..(*self.config).clone() };
-            crate::plan(&config, &self.metrics)
+            self.parts.iter().map(|part| part.plan(&pipelines)).collect::<anyhow::Result<Vec<_>>>()
         });
+        let result = if loaded.is_ok() { "ok" } else { "failed" };
+        self.parts.iter().for_each(|part| part.metrics.reloads.with_label_values(&[result]).inc());
         match loaded {
-            Ok(plan) => {
-                let count = plan.pipelines();
-                self.plans.swap(plan);
-                self.metrics.reloads.with_label_values(&["ok"]).inc();
+            Ok(plans) => {
+                let count = plans.first().map_or(0, Plan::pipelines);
+                self.parts.iter().zip(plans).for_each(|(part, plan)| part.plans.swap(plan));
                 self.health.set("config", None);
                 Ok(count)
             }
             Err(error) => {
-                self.metrics.reloads.with_label_values(&["failed"]).inc();
                 self.health.set("config", Some(format!("not reloaded: {error:#}")));
                 Err(error)
             }
@@ -87,7 +104,8 @@ mod tests {
         write(dir.path(), "first");
         let (config, metrics, health) = (config(dir.path()), Metrics::new(&Registry::default()), Health::new());
         let plans = Arc::new(Plans::new(crate::plan(&config, &metrics).expect("a valid plan")));
-        let reloader = Reloader::new(&config, plans.clone(), metrics.clone(), health.clone());
+        let reloaded = Reloaded::new(&config, plans.clone(), metrics.clone());
+        let reloader = Reloader::new(vec![reloaded], health.clone());
         Bench { dir, config, metrics, health, reloader, plans }
     }
 

@@ -210,7 +210,10 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
     let (letters, attempts) = (kept.letters.clone(), kept.attempts.clone());
     let waits = (Duration::from_millis(1), Duration::from_millis(5));
     let delivery = Delivery {
-        cluster: Arc::new(Cluster::new(&config, metrics.clone()).expect("a valid host")),
+        output: Output::Search {
+            cluster: Arc::new(Cluster::new(&config, metrics.clone()).expect("a valid host")),
+            named: true,
+        },
         pace: Pace::new(1, 2, &metrics),
         ceiling: Mutex::default(),
         dead_letters: Box::new(kept),
@@ -218,7 +221,6 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
         progress: Mutex::default(),
         wall_ms: || 0,
         breaker: Some(Mutex::default()),
-        named: true,
         metrics: metrics.clone(),
         health: Health::new(),
         waits: Waits { retry: waits, alarm: waits },
@@ -399,7 +401,7 @@ fn check_held(script: Vec<Reply>, make: impl Fn(&Metrics) -> (Batch, UnboundedRe
         assert!(matches!(rx.try_recv(), Ok(Entry::Returned(_))));
         assert_eq!(letters.lock().expect("no test panics").len(), 200);
         assert_eq!((metrics.breaker_open.get(), metrics.in_flight.get()), (1, 0));
-        assert!(delivery.health.problems()[PART].contains("dead_letter.breaker"));
+        assert!(delivery.health.problems()["elasticsearch"].contains("dead_letter.breaker"));
     });
 }
 

@@ -8,6 +8,7 @@ use crate::dead_letter::{DeadLetters, Letter, Writing};
 use crate::deliver::{Delivery, Waits};
 use crate::headers;
 use crate::metrics::Metrics;
+use crate::output::Output;
 use crate::pace::Pace;
 use crate::parcel::{Gathered, Parcel};
 use crate::partitions::Incoming;
@@ -64,6 +65,10 @@ impl Replay {
     /// Errors: a pipeline does not compile, with file, line and column.
     pub fn new(config: &IndexerConfig, edited: Option<&Path>) -> anyhow::Result<Self> {
         config.check().map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(
+            config.elasticsearch.is_some(),
+            "elasticsearch is not set: letters are replayed to a search cluster, from an indexer.yaml that has one"
+        );
         let metrics = Metrics::new(&Registry::default());
         let mut plan = crate::plan(config, &metrics)?;
         plan.delays = false; // Whoever replays a letter wants it now.
@@ -95,7 +100,7 @@ impl Replay {
     ///
     /// Errors: a host is no URL; it is of a version that we do not speak; none answers.
     pub async fn connect(&self) -> anyhow::Result<Arc<Cluster>> {
-        let cluster = Arc::new(Cluster::new(&self.config.elasticsearch, self.metrics.clone())?);
+        let cluster = Arc::new(Cluster::new(self.config.search(), self.metrics.clone())?);
         cluster.greet().await?.map_err(anyhow::Error::msg).context("elasticsearch.hosts")?;
         Ok(cluster)
     }
@@ -104,7 +109,10 @@ impl Replay {
     pub async fn send(&self, cluster: &Arc<Cluster>, graves: &[Grave]) -> Vec<Replayed> {
         let failed: Arc<Mutex<Vec<(Origin, String)>>> = Arc::default();
         let delivery = Delivery {
-            cluster: cluster.clone(),
+            output: Output::Search {
+                cluster: cluster.clone(),
+                named: self.config.search().document_id != DocumentId::None,
+            },
             pace: Pace::new(1, 1, &self.metrics),
             ceiling: Mutex::default(),
             dead_letters: Box::new(Noted(failed.clone())),
@@ -112,7 +120,6 @@ impl Replay {
             progress: Mutex::default(),
             wall_ms,
             breaker: None,
-            named: self.config.elasticsearch.document_id != DocumentId::None,
             metrics: self.metrics.clone(),
             health: Health::new(),
             waits: Waits::default(),

@@ -9,6 +9,7 @@ use crate::bulk::{Cluster, Host};
 use crate::config::{BatchConfig, Compression, Decode, DocumentId};
 use crate::deliver::{self, Delivery, Waits};
 use crate::metrics::Metrics;
+use crate::output::Output;
 use crate::pace::Pace;
 use crate::partitions::{Incoming, Partitions};
 use crate::pool::Pool;
@@ -154,7 +155,10 @@ fn delivery(world: &World, node: &Arc<Node>, batches_max: usize, random: &mut Rn
     let host = |number| Host::new(&format!("http://node-{number}"), Box::new(NodeWire(node.clone())));
     let hosts = (0..random.usize(1..4)).map(host).collect();
     Delivery {
-        cluster: Arc::new(Cluster::of(hosts, Compression::None, metrics.clone())),
+        output: Output::Search {
+            cluster: Arc::new(Cluster::of(hosts, Compression::None, metrics.clone())),
+            named: true,
+        },
         pace: Pace::new(1, batches_max, metrics),
         ceiling: Mutex::default(),
         dead_letters: world.dead_letters(random.fork()),
@@ -162,7 +166,6 @@ fn delivery(world: &World, node: &Arc<Node>, batches_max: usize, random: &mut Rn
         progress: Mutex::default(),
         wall_ms,
         breaker: Some(Mutex::new(Breaker::default())),
-        named: true,
         metrics: metrics.clone(),
         health: Health::new(),
         waits: Waits::default(),
