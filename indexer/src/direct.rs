@@ -136,10 +136,11 @@ impl Direct {
         };
         let delivered = tokio::select! {
             ended = &mut delivering => ended.context("delivering batches")?.map(|()| true),
-            () = is_late => Ok(false),
+            () = is_late => {
+                delivering.abort(); // Its batches are given up, and read again.
+                Ok(false)
+            }
         };
-        delivering.abort(); // Its batches are given up, and read again.
-        drop(delivering.await);
         tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await?;
         delivered
     }

@@ -59,7 +59,7 @@ fn kills_and_a_node_that_is_away_lose_nothing_and_store_nothing_twice() {
     let start = standalone(&scene, &scene.node, &scene.index);
     let writer = Writer::start(scene.load(6, 10_000_000, RATE, 2)); // More than is needed; ended below.
     let mut life = start.spawn().expect("the process starts");
-    let mut kill_at = |lines: u64, life: &mut tests::daemon::Daemon| {
+    let kill_at = |lines: u64, life: &mut tests::daemon::Daemon| {
         wait::wait_for("the next moment to kill", LIMIT, || {
             let written = writer.lines();
             wait::met(written >= lines, || format!("{written} of {lines} lines"))
