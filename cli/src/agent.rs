@@ -4,8 +4,10 @@ use crate::check::Unusable;
 use crate::inputs::Configured;
 use crate::outputs::{MAIN, Output, OutputConfig, inputs_of, outputs};
 use crate::reload::Reloaded;
+use crate::standalone::StandaloneFile;
 use agent::{Agent, AgentConfig, AgentMetrics, Board, Ended, InputConfig};
 use anyhow::Context as _;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use service::health::Health;
 use service::http::Pages;
@@ -40,13 +42,13 @@ pub(crate) struct Options {
 pub(crate) struct AgentFile {
     /// `host.name` and agent id, stable over restarts. Default: the machine's host name.
     #[serde(default)]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Folder of the checkpoint; one agent each. Default `/var/lib/tailrace`.
     #[serde(default = "state_dir")]
-    state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Bytes in flight between file and acknowledgement, shared by the outputs. Default 64 MiB.
     #[serde(default = "memory")]
-    memory: ByteSize,
+    pub(crate) memory: ByteSize,
     /// What to follow.
     #[serde(default)]
     pub(crate) inputs: Vec<InputConfig>,
@@ -61,25 +63,25 @@ pub(crate) struct AgentFile {
     pub(crate) outputs: Vec<OutputConfig>,
     /// Rate plans. Default: none.
     #[serde(default)]
-    limits: Vec<PlanConfig>,
+    pub(crate) limits: Vec<PlanConfig>,
     /// The endpoint for metrics and health.
     #[serde(default)]
-    metrics: MetricsConfig,
+    pub(crate) metrics: MetricsConfig,
     /// Format and level of the program's own log.
     #[serde(default)]
-    log: LogConfig,
+    pub(crate) log: LogConfig,
     /// Longest wait for acknowledgements when the program is told to stop. Default `10s`.
     #[serde(default = "drain_timeout", with = "service::load::duration")]
-    drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 }
 
 /// YAML: `metrics`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MetricsConfig {
+pub(crate) struct MetricsConfig {
     /// A loopback address; port 0: any free one, told in the log. Default `127.0.0.1:9601`.
     #[serde(default = "listen")]
-    listen: String,
+    pub(crate) listen: String,
 }
 
 impl Default for MetricsConfig {
@@ -88,7 +90,7 @@ impl Default for MetricsConfig {
     }
 }
 
-fn state_dir() -> PathBuf {
+pub(crate) fn state_dir() -> PathBuf {
     "/var/lib/tailrace".into()
 }
 
@@ -100,11 +102,24 @@ fn listen() -> String {
     "127.0.0.1:9601".into()
 }
 
-fn drain_timeout() -> Duration {
+pub(crate) fn drain_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
 impl AgentFile {
+    /// Reads the file at `path`: an agent's, or what an agent has of a `standalone` one.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Sketch {
+            elasticsearch: Option<IgnoredAny>,
+        }
+        let sketch: Sketch = service::load::read_config(path)?;
+        match sketch.elasticsearch {
+            Some(_) => Ok(service::load::read_config::<StandaloneFile>(path)?.agent()),
+            None => Ok(service::load::read_config(path)?),
+        }
+    }
+
     /// Folder of the checkpoint of the output under `kafka`; those of the others are below it.
     pub(crate) fn state_dir(&self) -> &Path {
         &self.state_dir
@@ -190,6 +205,12 @@ pub(crate) struct Shown {
     pub(crate) about: About,
     pub(crate) board: Board,
     pub(crate) limits: Limits,
+}
+
+impl Shown {
+    pub(crate) fn new(output: String, config: &AgentConfig, board: Board, limits: Limits) -> Self {
+        Self { output, about: About::new(config), board, limits }
+    }
 }
 
 /// `/files`: the followed files as JSON; `?path=/var/log/a.log`: that one; `?inode=7`: those with this inode number.
@@ -286,9 +307,8 @@ struct Part {
 
 impl Part {
     fn shown(&self) -> Shown {
-        let about = About::new(&self.compiled.agent);
-        let (board, limits) = (self.board.clone(), self.limits.clone());
-        Shown { output: self.compiled.output.clone(), about, board, limits }
+        let Compiled { output, agent, .. } = &self.compiled;
+        Shown::new(output.clone(), agent, self.board.clone(), self.limits.clone())
     }
 
     fn start(self, stop: &Stop) -> anyhow::Result<Running> {

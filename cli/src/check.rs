@@ -1,13 +1,14 @@
 //! `tailrace check`: what is wrong with a configuration, before a daemon runs on it.
 
 use crate::agent::AgentFile;
+use crate::standalone::StandaloneFile;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Checks a configuration: the agent's if it has `inputs`, the indexer's if it has `elasticsearch`, or `outputs` alone.
+/// Checks a configuration: the agent's if it has `inputs`, that of `standalone` if it has `elasticsearch` as well, the indexer's if it has `elasticsearch`, or `outputs` alone.
 ///
 /// Of an agent's it also warns, on standard error, where inputs match the same file, the agent's own files, or nothing now, and
 /// what its topic makes of the promise and of long lines. It asks the brokers for that, for some seconds at most, and sends nothing.
@@ -48,6 +49,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let path = &options.config;
     let sketch: Sketch = service::load::read_config(path)?;
     let found = match (sketch.inputs.or(sketch.inputs_dir), sketch.elasticsearch, sketch.outputs) {
+        (Some(_), Some(_), _) => standalone(path)?,
         (Some(_), None, _) => agent(path, options.offline)?,
         (None, Some(_), _) | (None, None, Some(_)) => indexer(path)?,
         _ => {
@@ -99,6 +101,12 @@ fn of_kafka(output: &str, seen: anyhow::Result<shipper::Seen>, lines: &[(String,
         )
     });
     weak.chain(long).collect()
+}
+
+fn standalone(path: &Path) -> anyhow::Result<String> {
+    let file: StandaloneFile = service::load::read_config(path)?;
+    let (compiled, _) = file.compile(path)?;
+    Ok(format!("agent and indexer without Kafka, with {} input(s); its pipelines compile", compiled.agent.inputs.len()))
 }
 
 fn indexer(path: &Path) -> anyhow::Result<String> {

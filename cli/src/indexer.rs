@@ -2,7 +2,9 @@
 
 use crate::check::Unusable;
 use anyhow::Context as _;
+use indexer::config::PipelinesConfig;
 use indexer::{Ended, Indexer, IndexerConfig, Reloader, Shell};
+use serde::de::DeserializeOwned;
 use service::health::Health;
 use service::http::Pages;
 use service::metrics::Registry;
@@ -57,13 +59,25 @@ async fn serve(config: &IndexerConfig, path: &Path) -> anyhow::Result<Ended> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), librdkafka = service::kafka::version(), "indexer starts");
     let stop = shell.stop.clone();
     let indexer = Indexer::new(config, shell)?;
-    reload_on_hangup(path.to_owned(), indexer.reloader(), stop)?;
+    reload_on_hangup::<IndexerConfig>(path.to_owned(), indexer.reloader(), stop)?;
     indexer.run().await
+}
+
+/// A configuration with `pipelines`.
+pub(crate) trait HasPipelines: DeserializeOwned + 'static {
+    /// That section.
+    fn pipelines(self) -> PipelinesConfig;
+}
+
+impl HasPipelines for IndexerConfig {
+    fn pipelines(self) -> PipelinesConfig {
+        self.pipelines
+    }
 }
 
 /// SIGHUP → `pipelines` of the file and the pipelines in its folder anew. What is wrong changes nothing but the log and the
 /// health.
-fn reload_on_hangup(path: PathBuf, reloader: Reloader, stop: Stop) -> anyhow::Result<()> {
+pub(crate) fn reload_on_hangup<F: HasPipelines>(path: PathBuf, reloader: Reloader, stop: Stop) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     tokio::spawn(async move {
         loop {
@@ -74,7 +88,7 @@ fn reload_on_hangup(path: PathBuf, reloader: Reloader, stop: Stop) -> anyhow::Re
             let (path, reloader) = (path.clone(), reloader.clone());
             // Compiling takes a while, and these threads serve requests.
             let reloading = tokio::task::spawn_blocking(move || {
-                let written = service::load::read_config(&path).map(|written: IndexerConfig| written.pipelines);
+                let written = service::load::read_config(&path).map(|written: F| written.pipelines());
                 match reloader.reload(written.map_err(anyhow::Error::from)) {
                     Ok(pipelines) => tracing::info!(pipelines, "pipelines reloaded"),
                     Err(error) => {

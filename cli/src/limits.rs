@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn status(config: &Path, output: Option<&str>, json: bool) -> anyhow::Result<()> {
-    let file: AgentFile = read_config(config)?;
+    let file = AgentFile::read(config)?;
     let address = file.listen();
     let outputs = outputs(config, &file)?;
     let is_one = outputs.len() == 1;
@@ -140,7 +140,7 @@ fn plan_row(plan: &ShownPlan) -> [String; 9] {
 }
 
 fn run_simulation(options: &Simulate) -> anyhow::Result<()> {
-    let file: AgentFile = read_config(&options.config)?;
+    let file = AgentFile::read(&options.config)?;
     let inputs = configured(&options.config, &file)?;
     // Each output has limits of its own, all alike; where they divert to does not matter here.
     let plans = file.plans(&options.config, &outputs(&options.config, &file)?[0].kafka, &inputs)?;

@@ -3,6 +3,7 @@
 mod agent;
 mod ffi;
 mod indexer;
+mod standalone;
 
 mod inputs;
 mod reload;
@@ -58,6 +59,8 @@ enum Command {
     Agent(agent::Options),
     /// Reads Kafka, runs pipelines and writes documents to Elasticsearch or OpenSearch
     Indexer(indexer::Options),
+    /// Follows log files, runs pipelines and writes documents; both in one process, without Kafka
+    Standalone(standalone::Options),
     /// Compares log files with the index, line by line
     Audit(audit::Options),
     /// Shows what rate plans do now, or would do with a log
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
     let ended = service::failpoint::setup().and_then(|()| match Cli::parse().command {
         Command::Agent(options) => agent::run(&options),
         Command::Indexer(options) => indexer::run(&options),
+        Command::Standalone(options) => standalone::run(&options),
         Command::Audit(options) => audit::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dlq(options) => dlq::run(&options),

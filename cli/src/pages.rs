@@ -4,6 +4,7 @@
 //! lists the keys that there are.
 
 use crate::agent::AgentFile;
+use crate::standalone::StandaloneFile;
 use indexer::IndexerConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 const AGENT: &str = include_str!("../../deploy/agent.example.yaml");
 const INDEXER: &str = include_str!("../../deploy/indexer.example.yaml");
+const STANDALONE: &str = include_str!("../../deploy/standalone.example.yaml");
 const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// A key that no configuration has.
@@ -37,6 +39,11 @@ const AGENT_ALSO_REQUIRED: [&str; 5] = [
 ];
 const INDEXER_REQUIRED: &str = "\
     {kafka: {brokers: ['127.0.0.1:9092'], topics: [logs]}, elasticsearch: {hosts: ['http://127.0.0.1:9200']}}";
+
+/// Of standalone's: what the other two have.
+const STANDALONE_FREE: &[&str] = &["inputs[]", "limits[]", "pipelines", "elasticsearch"];
+const STANDALONE_REQUIRED: &str = "\
+    {inputs: [{id: nginx, type: file, paths: ['/var/log/nginx/access.log*']}], elasticsearch: {hosts: ['http://127.0.0.1:9200']}}";
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     parse_config(Path::new("example.yaml"), text)
@@ -178,6 +185,11 @@ fn every_key_of_the_indexer_stands_in_its_example() {
 }
 
 #[test]
+fn every_key_of_standalone_stands_in_its_example() {
+    check_keys::<StandaloneFile>(STANDALONE, STANDALONE_FREE);
+}
+
+#[test]
 fn the_defaults_in_the_examples_are_those_of_the_code() {
     let also = AGENT_ALSO_REQUIRED.map(|entry| AGENT_REQUIRED.replacen("}]", &format!("}}, {entry}]"), 1));
     let blocks = blocks(AGENT);
@@ -185,6 +197,8 @@ fn the_defaults_in_the_examples_are_those_of_the_code() {
     for (example, required) in blocks.iter().zip([AGENT_REQUIRED.to_owned()].iter().chain(&also)) {
         assert_eq!(format!("{:#?}", load::<AgentFile>(example)), format!("{:#?}", load::<AgentFile>(required)));
     }
+    let (example, required) = (load::<StandaloneFile>(STANDALONE), load::<StandaloneFile>(STANDALONE_REQUIRED));
+    assert_eq!(format!("{example:#?}"), format!("{required:#?}"));
     let (example, required) = (load::<IndexerConfig>(INDEXER), load::<IndexerConfig>(INDEXER_REQUIRED));
     assert_eq!(format!("{example:#?}"), format!("{required:#?}"));
 }

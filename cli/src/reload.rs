@@ -76,7 +76,7 @@ struct News {
 
 /// The inputs and plans of the outputs that run, with what each ships with.
 fn read(path: &Path, running: &[(&str, &KafkaConfig)]) -> anyhow::Result<Vec<News>> {
-    let file: AgentFile = service::load::read_config(path)?;
+    let file = AgentFile::read(path)?;
     let (inputs, outputs) = (configured(path, &file)?, outputs(path, &file)?);
     if !outputs.iter().map(|output| &*output.id).eq(running.iter().map(|(id, _)| *id)) {
         let what = "kafka and outputs are not what they were: they are taken at the next start";

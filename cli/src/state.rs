@@ -83,7 +83,7 @@ impl Place {
         match (&self.state_dir, &self.config) {
             (Some(folder), _) => Ok(folder.clone()),
             (None, Some(config)) => {
-                let outputs = outputs(config, &service::load::read_config::<AgentFile>(config)?)?;
+                let outputs = outputs(config, &AgentFile::read(config)?)?;
                 Ok(chosen(config, outputs, self.output.as_deref())?.state_dir)
             }
             (None, None) => anyhow::bail!("give --config or --state-dir"),

@@ -67,7 +67,7 @@ fn span(text: &str) -> Result<(u64, usize), String> {
 /// Runs the command. Exit codes: see [`Options`].
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let From::Filebeat(filebeat) = &options.from;
-    let file: AgentFile = service::load::read_config(&filebeat.config)?;
+    let file = AgentFile::read(&filebeat.config)?;
     let outputs = crate::outputs::outputs(&filebeat.config, &file)?;
     let output = crate::outputs::chosen(&filebeat.config, outputs, filebeat.output.as_deref())?.id;
     let compiled = file.compile(&filebeat.config)?.into_iter().find(|compiled| compiled.output == output);

@@ -85,7 +85,7 @@ struct OfInput {
 
 /// Exit codes: see [`Options`].
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let file: AgentFile = service::load::read_config(&options.config)?;
+    let file = AgentFile::read(&options.config)?;
     let (path, mut outputs) = (std::path::absolute(&options.path)?, outputs(&options.config, &file)?);
     let is_one = outputs.len() == 1;
     if options.output.is_some() {

@@ -255,6 +255,18 @@ pub enum DeadLetterTo {
     File(PathBuf),
 }
 
+impl DeadLetterTo {
+    /// The index of this name.
+    ///
+    /// Errors: no index can have it.
+    pub fn index(name: &str) -> Result<Self, String> {
+        match crate::index_name::is_index_name(name) {
+            true => Ok(Self::Index(name.to_owned())),
+            false => Err(format!("index: `{name}` can be no index's name")),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeadLetterFields {
@@ -272,8 +284,7 @@ impl TryFrom<DeadLetterFields> for DeadLetterConfig {
         let to = match (topic, index, file) {
             (None, None, None) => Self::default().to,
             (Some(topic), None, None) => DeadLetterTo::Topic(topic),
-            (_, Some(index), None) if crate::index_name::is_index_name(&index) => DeadLetterTo::Index(index),
-            (_, Some(index), None) => return Err(format!("index: `{index}` can be no index's name")),
+            (_, Some(index), None) => DeadLetterTo::index(&index)?,
             (_, None, Some(file)) => DeadLetterTo::File(file),
             (_, Some(_), Some(_)) => return Err("dead_letter takes one of index and file".to_owned()),
         };
@@ -334,6 +345,24 @@ fn timeout() -> Duration {
 }
 
 impl IndexerConfig {
+    /// All but `kafka` as it is when nothing is written; it has no output yet.
+    pub fn of(kafka: KafkaConfig) -> Self {
+        Self {
+            kafka,
+            memory: memory(),
+            pipelines: PipelinesConfig::default(),
+            decode: Decode::default(),
+            elasticsearch: None,
+            outputs: Vec::new(),
+            dead_letter: DeadLetterConfig::default(),
+            retry: RetryConfig::default(),
+            overflow: OverflowConfig::default(),
+            metrics: MetricsConfig::default(),
+            log: LogConfig::default(),
+            drain_timeout: drain_timeout(),
+        }
+    }
+
     /// Checks what one key alone cannot show.
     ///
     /// Errors: the key, the value that is wrong and what would be right.
@@ -381,7 +410,7 @@ impl IndexerConfig {
 }
 
 impl ElasticsearchConfig {
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.hosts.iter().all(|host| host.trim().is_empty()) {
             return Err("elasticsearch.hosts is empty: name at least one".to_owned());
         }

@@ -22,6 +22,7 @@ pub mod consume;
 pub mod dead_letter;
 pub mod decode;
 pub mod deliver;
+pub mod direct;
 pub mod dlq;
 pub mod group;
 pub mod headers;

@@ -52,7 +52,7 @@ pub(crate) async fn run(
     overflows.close();
 }
 
-fn count(metrics: &ShipperMetrics, plan: &str, outcome: &str, group: &Group) {
+pub(crate) fn count(metrics: &ShipperMetrics, plan: &str, outcome: &str, group: &Group) {
     let bytes = group.records.iter().map(|record| u64::from(record.bytes.end - record.bytes.start) + 1).sum();
     metrics.limited.with_label_values(&[plan, outcome]).inc_by(group.records.len() as u64);
     metrics.limited_bytes.with_label_values(&[plan, outcome]).inc_by(bytes);

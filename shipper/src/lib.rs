@@ -10,6 +10,7 @@ pub mod limit;
 mod reserve;
 
 mod divide;
+mod documents;
 mod overflow;
 mod produce;
 mod producer;
@@ -41,6 +42,7 @@ mod statistics;
 
 pub use config::{Acks, Codec, Compression, CreateTopic, Delivery, KafkaConfig, Partitioner, ShipperConfig, TooLarge};
 pub use console::{KeyFrom, Produced, produce_lines};
+pub use documents::{Documents, documents};
 pub use limit::{Limits, Plan, PlanConfig};
 pub use look::{Seen, look};
 pub use metrics::ShipperMetrics;

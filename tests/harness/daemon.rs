@@ -19,6 +19,8 @@ pub enum Half {
     Agent,
     /// `tailrace indexer`.
     Indexer,
+    /// `tailrace standalone`: both.
+    Standalone,
 }
 
 impl Half {
@@ -27,6 +29,7 @@ impl Half {
         match self {
             Self::Agent => "agent",
             Self::Indexer => "indexer",
+            Self::Standalone => "standalone",
         }
     }
 }
