@@ -1,16 +1,19 @@
 //! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
 
+mod kafka;
 mod overflow;
+mod routing;
 mod waits;
 
+pub use kafka::{Assignor, Commit, GroupProtocol, KafkaConfig};
 pub use overflow::OverflowConfig;
+pub use routing::{Charset, Decode, PipelinesConfig, Route, TopicConfig};
 pub use waits::{Delay, Delays, RetryConfig};
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use service::load::{ByteSize, Secret};
 use service::logs::LogConfig;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +33,12 @@ pub struct IndexerConfig {
     /// What a payload is. Default `auto`.
     #[serde(default)]
     pub decode: Decode,
+    /// What text is written in that our agent did not send. Default `utf-8`.
+    #[serde(default)]
+    pub charset: Charset,
+    /// How records of some topics are read, where that differs; the first entry that takes a topic counts.
+    #[serde(default)]
+    pub topics: Vec<TopicConfig>,
     /// Where documents go.
     pub elasticsearch: ElasticsearchConfig,
     /// Where records go that can never be indexed.
@@ -50,66 +59,6 @@ pub struct IndexerConfig {
     /// Longest wait for what is in flight when the program is told to stop. Default `10s`.
     #[serde(default = "drain_timeout", with = "service::load::duration")]
     pub drain_timeout: Duration,
-}
-
-/// The consumer group. YAML: `kafka`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaConfig {
-    /// `host:port` of some brokers.
-    pub brokers: Vec<String>,
-    /// Name of the consumer group. Default `tailrace-indexer`.
-    #[serde(default = "group")]
-    pub group: String,
-    /// Topics to read; each must exist.
-    pub topics: Vec<String>,
-    /// Static membership: unique per running indexer, so that a restart within the session time-out moves no partition.
-    #[serde(default)]
-    pub static_id: Option<String>,
-    /// After this long without a heartbeat the group takes this member's partitions away. Default `10s`.
-    #[serde(default = "session_timeout", with = "service::load::duration")]
-    pub session_timeout: Duration,
-    /// After this long without a poll librdkafka leaves the group. Polling goes on while the search node is down. Default `5m`.
-    #[serde(default = "max_poll_interval", with = "service::load::duration")]
-    pub max_poll_interval: Duration,
-    /// Options of librdkafka, passed through; what would weaken the promise is refused.
-    #[serde(default)]
-    pub librdkafka: BTreeMap<String, String>,
-}
-
-/// YAML: `pipelines`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PipelinesConfig {
-    /// Folder of pipeline files; none: records are indexed as they come.
-    pub dir: Option<PathBuf>,
-    /// Pipeline of records that ask for none and match no route.
-    pub default: Option<String>,
-    /// Pipelines by topic, for records that ask for none.
-    pub routes: Vec<Route>,
-}
-
-/// One line of the routing table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// The topic's name.
-    pub topic: String,
-    /// The pipeline that runs on its records.
-    pub pipeline: String,
-}
-
-/// What a payload is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decode {
-    /// A JSON object is an event, anything else a line of text.
-    #[default]
-    Auto,
-    /// A JSON object; anything else becomes a dead letter.
-    Json,
-    /// A line of text, whatever it looks like.
-    Text,
 }
 
 /// YAML: `elasticsearch`.
@@ -311,15 +260,6 @@ fn memory() -> ByteSize {
 fn drain_timeout() -> Duration {
     Duration::from_secs(10)
 }
-fn group() -> String {
-    "tailrace-indexer".to_owned()
-}
-fn session_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-fn max_poll_interval() -> Duration {
-    Duration::from_secs(300)
-}
 fn index() -> String {
     "logs-{event.dataset}-default".to_owned()
 }
@@ -338,6 +278,7 @@ impl IndexerConfig {
         };
         empty("kafka.brokers", &self.kafka.brokers)?;
         empty("kafka.topics", &self.kafka.topics)?;
+        self.kafka.check()?;
         empty("elasticsearch.hosts", &self.elasticsearch.hosts)?;
         if let Some(topic) = self.kafka.topics.iter().find(|topic| Some(topic.as_str()) == self.dead_letter.topic()) {
             return Err(format!(
@@ -366,12 +307,6 @@ impl IndexerConfig {
         }
         if self.memory.0 < 8 << 20 {
             return Err(format!("memory is {} bytes: it must be at least 8MiB", self.memory.0));
-        }
-        if self.kafka.session_timeout < Duration::from_secs(6) {
-            return Err(format!("kafka.session_timeout is {:?}: brokers take 6s at least", self.kafka.session_timeout));
-        }
-        if self.kafka.max_poll_interval < self.kafka.session_timeout {
-            return Err("kafka.max_poll_interval is below kafka.session_timeout: librdkafka refuses that".to_owned());
         }
         Ok(())
     }
