@@ -240,7 +240,7 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
     let of_streams = [&agent.lost_events, &agent.messages_unparsed, &agent.journal_starts, &agent.unpack_failures];
     let in_bytes = [&agent.bytes_filtered, &agent.bytes_skipped, &agent.bytes_dropped, &agent.reloads];
     let of_indexer = [&indexer.dead_lettered, &indexer.dropped, &indexer.retried, &indexer.bulk_requests];
-    let and_others = [&indexer.pipeline_failures, &indexer.commits, &indexer.reloads, &indexer.put_off];
+    let and_others = [&indexer.pipeline_failures, &indexer.commits, &indexer.reloads, &indexer.put_off, &indexer.lost];
     let of_shipper = [&shipper.dead_lettered, &shipper.topic_fallback, &shipper.transactions];
     for counters in one_label
         .iter()

@@ -74,7 +74,7 @@ fn round(plans: &Plans, metrics: &Metrics, bodies: &Pool, records: usize) {
 fn main() {
     let metrics = Metrics::new(&Registry::default());
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/catalog");
-    let routes = vec![Route { topic: "lines".to_owned(), pipeline: "nginx-access".to_owned() }];
+    let routes = vec![Route { topic: Some("lines".to_owned()), condition: None, pipeline: "nginx-access".to_owned() }];
     let pipelines = PipelinesConfig { dir: Some(catalog), default: None, routes };
     let plan = Plan::new(&pipelines, Decode::Auto, "logs-nginx-bench", DocumentId::Event, metrics.clone())
         .expect("a valid plan");

@@ -1,18 +1,21 @@
 //! `indexer.yaml` → the settings of each stage. Every default stands here; unknown keys are errors.
 
+mod kafka;
 mod outputs;
 mod overflow;
+mod routing;
 mod waits;
 
+pub use kafka::{Assignor, Commit, GroupProtocol, KafkaConfig};
 pub use outputs::{CopyFileConfig, CopyKey, CopyTopicConfig, MAIN, OutputConfig, OutputTo, Part};
 pub use overflow::OverflowConfig;
+pub use routing::{Charset, Decode, PipelinesConfig, Route, TopicConfig};
 pub use waits::{Delay, Delays, RetryConfig};
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use service::load::{ByteSize, Secret};
 use service::logs::LogConfig;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +35,12 @@ pub struct IndexerConfig {
     /// What a payload is. Default `auto`.
     #[serde(default)]
     pub decode: Decode,
+    /// What text is written in that our agent did not send. Default `utf-8`.
+    #[serde(default)]
+    pub charset: Charset,
+    /// How records of some topics are read, where that differs; the first entry that takes a topic counts.
+    #[serde(default)]
+    pub topics: Vec<TopicConfig>,
     /// Where documents go. Required without `outputs`; this output's id is `elasticsearch`.
     #[serde(default)]
     pub elasticsearch: Option<ElasticsearchConfig>,
@@ -56,66 +65,6 @@ pub struct IndexerConfig {
     /// Longest wait for what is in flight when the program is told to stop. Default `10s`.
     #[serde(default = "drain_timeout", with = "service::load::duration")]
     pub drain_timeout: Duration,
-}
-
-/// The consumer group. YAML: `kafka`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaConfig {
-    /// `host:port` of some brokers.
-    pub brokers: Vec<String>,
-    /// Name of the consumer group. Default `tailrace-indexer`.
-    #[serde(default = "group")]
-    pub group: String,
-    /// Topics to read; each must exist.
-    pub topics: Vec<String>,
-    /// Static membership: unique per running indexer, so that a restart within the session time-out moves no partition.
-    #[serde(default)]
-    pub static_id: Option<String>,
-    /// After this long without a heartbeat the group takes this member's partitions away. Default `10s`.
-    #[serde(default = "session_timeout", with = "service::load::duration")]
-    pub session_timeout: Duration,
-    /// After this long without a poll librdkafka leaves the group. Polling goes on while the search node is down. Default `5m`.
-    #[serde(default = "max_poll_interval", with = "service::load::duration")]
-    pub max_poll_interval: Duration,
-    /// Options of librdkafka, passed through; what would weaken the promise is refused.
-    #[serde(default)]
-    pub librdkafka: BTreeMap<String, String>,
-}
-
-/// YAML: `pipelines`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PipelinesConfig {
-    /// Folder of pipeline files; none: records are indexed as they come.
-    pub dir: Option<PathBuf>,
-    /// Pipeline of records that ask for none and match no route.
-    pub default: Option<String>,
-    /// Pipelines by topic, for records that ask for none.
-    pub routes: Vec<Route>,
-}
-
-/// One line of the routing table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// The topic's name.
-    pub topic: String,
-    /// The pipeline that runs on its records.
-    pub pipeline: String,
-}
-
-/// What a payload is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decode {
-    /// A JSON object is an event, anything else a line of text.
-    #[default]
-    Auto,
-    /// A JSON object; anything else becomes a dead letter.
-    Json,
-    /// A line of text, whatever it looks like.
-    Text,
 }
 
 /// YAML: `elasticsearch`.
@@ -328,15 +277,6 @@ fn memory() -> ByteSize {
 fn drain_timeout() -> Duration {
     Duration::from_secs(10)
 }
-fn group() -> String {
-    "tailrace-indexer".to_owned()
-}
-fn session_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-fn max_poll_interval() -> Duration {
-    Duration::from_secs(300)
-}
 fn index() -> String {
     "logs-{event.dataset}-default".to_owned()
 }
@@ -373,6 +313,7 @@ impl IndexerConfig {
         };
         empty("kafka.brokers", &self.kafka.brokers)?;
         empty("kafka.topics", &self.kafka.topics)?;
+        self.kafka.check()?;
         if let Some(topic) = self.kafka.topics.iter().find(|topic| Some(topic.as_str()) == self.dead_letter.topic()) {
             return Err(format!(
                 "dead_letter.topic `{topic}` is also in kafka.topics: dead letters would be read again"
@@ -398,12 +339,6 @@ impl IndexerConfig {
             if matches!(part.to, OutputTo::Search) {
                 part.config.search().check().map_err(of)?;
             }
-        }
-        if self.kafka.session_timeout < Duration::from_secs(6) {
-            return Err(format!("kafka.session_timeout is {:?}: brokers take 6s at least", self.kafka.session_timeout));
-        }
-        if self.kafka.max_poll_interval < self.kafka.session_timeout {
-            return Err("kafka.max_poll_interval is below kafka.session_timeout: librdkafka refuses that".to_owned());
         }
         Ok(())
     }

@@ -3,17 +3,21 @@
 //! It never blocks: when the stages behind it are full it first waits a little, then pauses the partitions and goes on
 //! polling, so that the group keeps its assignment however long the search node is away.
 
+mod gone;
 mod hold;
 
+use crate::config::Commit;
 use crate::headers;
 use crate::lag::Lag;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
 use crate::parcel::{Parcel, PutOff};
 use crate::partitions::{Incoming, Partitions, Spot, Still};
+use crate::topics::Subscription;
 use crate::valley::Valley;
 use anyhow::Context as _;
 use event::{Budget, Entry};
+use gone::Gap;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -44,9 +48,6 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 const LEAVE_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for one seek.
 const SEEK_WAIT: Duration = Duration::from_secs(2);
-/// How often it is looked whether a topic that is gone is there again, and the longest wait for an answer.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOK_WAIT: Duration = Duration::from_secs(2);
 /// Most parcels that wait for one worker.
 pub const LANE_PARCELS_MAX: usize = 4;
 /// Most records taken in one round, before settlements are looked at again.
@@ -95,6 +96,12 @@ pub struct Consume {
     pub patience: Patience,
     /// Topics whose records wait for their time.
     pub retry_topics: HashSet<String>,
+    /// What the consumer is subscribed to, as it changes.
+    pub subscription: Subscription,
+    /// Stop where records are gone before they were read.
+    pub strict: bool,
+    /// Which offsets are committed.
+    pub commit: Commit,
     /// What decides how fast overflow topics are read, and by which lag; none: there are none.
     pub overflow: Option<(Valley, Lag)>,
     /// Counts.
@@ -110,6 +117,9 @@ struct Round {
     /// Topics that are gone, and when it is looked next whether they are there again.
     gone: BTreeSet<String>,
     look_due: Instant,
+    lost_due: Instant,
+    /// Partitions of which records are gone before they were read, until the group's offset has passed the gap.
+    gaps: Vec<Gap>,
 }
 
 impl Consume {
@@ -147,6 +157,8 @@ impl Consume {
             commit_due: monotonic() + COMMIT_EVERY,
             gone: BTreeSet::new(),
             look_due: monotonic(),
+            lost_due: monotonic(),
+            gaps: Vec::new(),
         };
         while !stop.is_stopped() {
             self.round(&mut round)?;
@@ -159,6 +171,8 @@ impl Consume {
         while let Some(change) = self.consumer.context().next_change() {
             self.change(change, if round.paused { Still::All } else { round.still })?;
         }
+        self.look_for_topics(round)?;
+        self.look_for_lost(round)?;
         self.look_for_gone(round);
         self.rewind();
         if !round.paused {
@@ -210,6 +224,11 @@ impl Consume {
     fn poll(&mut self, wait: Duration) -> anyhow::Result<Polled> {
         match self.consumer.poll(wait) {
             None => Ok(Polled::Nothing),
+            Some(Ok(message)) if self.strict && self.consumer.context().has_resets() => {
+                // What is missing stands before this record, which is not taken: the loop stops at what is lost.
+                drop(message);
+                Ok(Polled::Full)
+            }
             Some(Ok(message)) => {
                 let put_off = self.put_off(&message);
                 if let Some(not_before_ms) = put_off.as_ref().map(|put_off| put_off.not_before_ms)
@@ -224,6 +243,17 @@ impl Consume {
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(KafkaError::MessageConsumptionFatal(code))
                 .context(match code {
                     RDKafkaErrorCode::FencedInstanceId => "another indexer runs with the same kafka.static_id",
+                    RDKafkaErrorCode::UnreleasedInstanceId => {
+                        "kafka.static_id is taken: another indexer runs with it, or one was killed, and the brokers keep its \
+                         place for group.consumer.session.timeout.ms"
+                    }
+                    RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion => {
+                        "the brokers do not have the group protocol that kafka.group_protocol asks for: set it to classic"
+                    }
+                    RDKafkaErrorCode::InconsistentGroupProtocol => {
+                        "the members of the group do not speak the same protocol: give all the same kafka.assignors and \
+                         kafka.group_protocol"
+                    }
                     _ => "the consumer cannot go on",
                 }),
             Some(Err(error)) => {
@@ -256,44 +286,6 @@ impl Consume {
         while let Ok(entry) = self.acks.try_recv() {
             self.partitions.note(entry);
         }
-    }
-
-    /// A topic that was gone and is there again is another one: where it counts from 0, it is read from there. Reading an old one
-    /// again after a wrong answer costs time, and makes copies only with `document_id: none`.
-    fn look_for_gone(&mut self, round: &mut Round) {
-        round.gone.extend(self.consumer.context().take_gone());
-        if round.gone.is_empty() || monotonic() < round.look_due {
-            return;
-        }
-        round.look_due = monotonic() + LOOK_EVERY;
-        let topics: Vec<_> = round.gone.iter().cloned().collect();
-        for topic in topics {
-            match self.beginnings(&topic) {
-                Ok(Some(beginnings)) => {
-                    for (partition, _) in beginnings.into_iter().filter(|(_, first)| *first == 0) {
-                        tracing::warn!(
-                            topic,
-                            partition,
-                            "the topic was gone and is there again, it is read from its beginning"
-                        );
-                        self.partitions.begin_anew(&topic, partition);
-                    }
-                    round.gone.remove(&topic);
-                }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(topic, %error, "asking for a topic that was gone, trying on"),
-            }
-        }
-    }
-
-    /// The first offset of each partition of `topic` that is ours. `None` if it is not there.
-    fn beginnings(&self, topic: &str) -> Result<Option<Vec<(i32, i64)>>, KafkaError> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), LOOK_WAIT)?;
-        if metadata.topics().iter().all(|found| found.error().is_some() || found.partitions().is_empty()) {
-            return Ok(None);
-        }
-        let first = |partition| Ok((partition, self.consumer.fetch_watermarks(topic, partition, LOOK_WAIT)?.0));
-        self.partitions.numbers(topic).into_iter().map(first).collect::<Result<_, _>>().map(Some)
     }
 
     /// Seeks back where parcels were given back.
@@ -362,6 +354,9 @@ impl Consume {
 
     /// Commits the settled prefixes that moved; the answer comes by `poll`.
     fn commit(&mut self) -> bool {
+        if self.commit == Commit::Never {
+            return false;
+        }
         if self.consumer.context().take_commit_failed() {
             self.partitions.forget_commits();
         }

@@ -3,9 +3,10 @@
 //! Understands the JSON that our agent and Filebeat's Kafka output write (`@timestamp`, `message`, `@metadata` with
 //! `pipeline` and `_id`), plain lines of text from anyone, and lines whose metadata our agent put in headers.
 
-use crate::config::Decode;
+use crate::config::{Charset, Decode};
 use crate::headers;
 use crate::parcel::Place;
+use crate::routing::Reading;
 use compact_str::CompactString;
 use event::{Event, Incarnation, Object, Value, document_id, wire};
 use std::borrow::Cow;
@@ -75,6 +76,19 @@ pub fn decode(payload: &[u8], mode: Decode, time: Option<&CompactString>) -> Res
         Err(error) if mode == Decode::Json => Err(format!("the payload is not a JSON object: {error}")),
         Err(_) => Ok(text(payload, time)),
     }
+}
+
+/// Decodes the payload of anybody but our agent, which sends UTF-8 whatever it reads.
+///
+/// Errors: why it is not a JSON object, with `decode: json`.
+pub(crate) fn foreign(payload: &[u8], reading: Reading, time: Option<&CompactString>) -> Result<Decoded, String> {
+    let Reading { decode: mode, charset } = reading;
+    if charset == Charset::default() {
+        return decode(payload, mode, time);
+    }
+    let (text, lossy) = charset.0.decode_with_bom_removal(payload);
+    let decoded = decode(text.as_bytes(), mode, time)?;
+    Ok(Decoded { lossy: lossy || decoded.lossy, ..decoded })
 }
 
 fn envelope(mut source: Object, time: Option<&CompactString>) -> Decoded {
@@ -249,6 +263,31 @@ mod tests {
         let at = r#""@timestamp":"2023-11-14T22:13:20.000Z""#;
         check(b"a\xffb", Decode::Text, &format!(r#"{{{at},"message":"a{}b"}}"#, '\u{fffd}'), true);
         check(b"{\"a\":\"\xff\"}", Decode::Auto, &format!(r#"{{"a":"{}",{at}}}"#, '\u{fffd}'), true);
+    }
+
+    #[track_caller]
+    fn check_charset(charset: &str, mode: Decode, payload: &[u8], expected: &str, lossy: bool) {
+        let reading = Reading { decode: mode, charset: charset.parse().expect("a charset") };
+        let decoded = foreign(payload, reading, None).expect("it decodes");
+        let document = Value::Object(decoded.event.source).to_json();
+        assert_eq!((document.as_str(), decoded.lossy), (expected, lossy), "{charset}");
+    }
+
+    #[test]
+    fn text_in_another_charset_is_read_as_what_it_says() {
+        let check = |charset, payload: &[u8], message: &str| {
+            check_charset(charset, Decode::Auto, payload, &format!(r#"{{"message":"{message}"}}"#), false);
+        };
+        check("windows-1252", b"caf\xe9 \x80\r\n", "café €");
+        check("latin1", b"na\xefve", "naïve");
+        check("gbk", b"\xb5\xc7\xc2\xbc\xca\xa7\xb0\xdc", "登录失败");
+        check("big5", b"\xb5\x6e\xa4\x4a", "登入");
+        check("shift_jis", b"\x83\x8d\x83\x4f", "ログ");
+        check("utf-16le", b"\xff\xfeh\0i\0\n\0", "hi");
+        check("koi8-r", b"\xcf\xdb\xc9\xc2\xcb\xc1", "ошибка");
+        check_charset("gbk", Decode::Json, b"{\"m\":\"\xca\xa7\"}", r#"{"m":"失"}"#, false);
+        check_charset("gbk", Decode::Text, b"a\xff", "{\"message\":\"a\u{fffd}\"}", true);
+        check_charset("utf-8", Decode::Text, b"a\xff", "{\"message\":\"a\u{fffd}\"}", true);
     }
 
     #[test]

@@ -53,12 +53,12 @@ pub fn check(config: &IndexerConfig) -> anyhow::Result<()> {
         search.document_id != config::DocumentId::Record,
         "elasticsearch.document_id: record names documents by topic, partition and offset, and there is no topic: use event"
     );
-    if let Some(route) = config.pipelines.routes.first() {
+    if let Some(topic) = config.pipelines.routes.iter().find_map(|route| route.topic.as_ref()) {
         anyhow::bail!(
-            "pipelines.routes: there is no topic `{}`, or any: set `pipeline` of the input, or pipelines.default",
-            route.topic
+            "pipelines.routes: there is no topic `{topic}`, or any: use `if`, `pipeline` of the input, or pipelines.default"
         );
     }
+    anyhow::ensure!(config.topics.is_empty(), "topics: there are none here: use `encoding` of the input");
     if let DeadLetterTo::Topic(_) = config.dead_letter.to {
         anyhow::bail!("dead_letter.topic: there is no Kafka here: use dead_letter.file or dead_letter.index");
     }

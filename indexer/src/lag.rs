@@ -1,10 +1,12 @@
 //! Main topics and a group → by how much the group lags there, all members together: one thread with a client of its own.
 
+use crate::topics::Topics;
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use service::stop::Stop;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,12 +37,12 @@ impl Lag {
 /// Starts asking, by `consumer`, which is of the group but takes no part in it, until `stop`.
 ///
 /// Errors: no thread can be started.
-pub fn watch(consumer: BaseConsumer, topics: Vec<String>, stop: Stop) -> anyhow::Result<Lag> {
+pub fn watch(consumer: BaseConsumer, topics: Topics, stop: Stop) -> anyhow::Result<Lag> {
     let lag = Lag(Arc::new(AtomicU64::new(UNKNOWN)));
     let told = lag.clone();
     let work = move || {
         while !stop.is_stopped() {
-            let asked = ask(&consumer, &topics);
+            let asked = ask(&consumer, &topics.now());
             if let Err(error) = &asked {
                 tracing::warn!(%error, "asking for the lag of the main topics; until it is known, overflow topics get their share only");
             }
@@ -52,7 +54,7 @@ pub fn watch(consumer: BaseConsumer, topics: Vec<String>, stop: Stop) -> anyhow:
     Ok(lag)
 }
 
-fn ask(consumer: &BaseConsumer, topics: &[String]) -> KafkaResult<u64> {
+fn ask(consumer: &BaseConsumer, topics: &BTreeSet<String>) -> KafkaResult<u64> {
     let mut wanted = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER_WAIT)?;

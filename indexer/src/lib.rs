@@ -39,7 +39,9 @@ pub mod process;
 pub mod read_back;
 pub mod reload;
 pub mod retry;
+mod routing;
 pub mod settle;
+pub mod topics;
 pub mod valley;
 
 #[cfg(test)]
@@ -76,6 +78,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use topics::{Subscription, Topics, Wanted};
 use valley::Valley;
 
 /// Longest wait for in-flight records of revoked partitions.
@@ -287,6 +290,7 @@ fn later(config: &IndexerConfig) -> anyhow::Result<Option<Box<dyn Later>>> {
 fn plan(config: &IndexerConfig, metrics: &Metrics) -> anyhow::Result<Plan> {
     let output = config.search();
     let mut plan = Plan::new(&config.pipelines, config.decode, &output.index, output.document_id, metrics.clone())?;
+    plan.read(config.charset, &config.topics, &config.pipelines)?;
     plan.delays = !config.retry.delays.0.is_empty();
     Ok(plan)
 }
@@ -298,12 +302,12 @@ fn acks() -> (mpsc::UnboundedSender<event::Entry>, mpsc::UnboundedReceiver<event
 }
 
 /// What decides how fast overflow topics are read, if there are any.
-fn overflow(config: &IndexerConfig, stop: &Stop) -> anyhow::Result<Option<(Valley, Lag)>> {
+fn overflow(config: &IndexerConfig, main: &Topics, stop: &Stop) -> anyhow::Result<Option<(Valley, Lag)>> {
     let OverflowConfig { topics, max_lag, min_share } = &config.overflow;
     if topics.is_empty() {
         return Ok(None);
     }
-    let lag = lag::watch(group::observer(config)?, config.kafka.topics.clone(), stop.clone())?;
+    let lag = lag::watch(group::observer(config)?, main.clone(), stop.clone())?;
     Ok(Some((Valley::new(*max_lag, *min_share, service::clock::monotonic()), lag)))
 }
 
@@ -356,15 +360,33 @@ fn start_consumer(
     let (config, health) = (config.clone(), shell.health.clone());
     let work = move || -> anyhow::Result<Ended> {
         let consumer = group::consumer(&config, member::Member::new(metrics.clone(), health.clone()))?;
-        group::join(&consumer, &config, &health, &stop)?;
+        let wanted = Wanted::new(&config).map_err(anyhow::Error::msg)?;
+        let topics = topics::watch(group::observer(&config)?, wanted, stop.clone())?;
+        let mut subscription = Subscription::new(topics.clone(), &config);
+        group::join(&consumer, &config, &mut subscription, &health, &stop)?;
         health.ready(true);
         let budget = Budget::new(usize::try_from(group::budget_bytes(&config))?);
         let revoke = REVOKE_WAIT_MAX.min(config.kafka.session_timeout / 2);
         let patience = Patience { revoke, drain: config.drain_timeout };
         let retry_topics = config.retry.topics().into_iter().collect();
         let partitions = partitions.with_overflow(&config.overflow.topics);
-        let overflow = overflow(&config, &stop)?;
-        Consume { consumer, partitions, acks, lanes, budget, patience, retry_topics, overflow, metrics }.run(&stop)
+        let overflow = overflow(&config, &topics, &stop)?;
+        let config::KafkaConfig { strict, commit, .. } = config.kafka;
+        let consume = Consume {
+            consumer,
+            partitions,
+            acks,
+            lanes,
+            budget,
+            patience,
+            retry_topics,
+            subscription,
+            strict,
+            commit,
+            overflow,
+            metrics,
+        };
+        consume.run(&stop)
     };
     let thread = std::thread::Builder::new().name("consume".to_owned()).spawn(move || {
         result.send(work()).ok(); // Nobody waits any more: the process is ending.

@@ -37,6 +37,8 @@ pub struct Member {
     commit_failed: AtomicBool,
     /// Topics that the brokers did not know when they were asked.
     gone: Mutex<BTreeSet<String>>,
+    resets: Mutex<Vec<Reset>>,
+    has_resets: AtomicBool,
     metrics: Metrics,
     health: Health,
 }
@@ -46,7 +48,8 @@ impl Member {
     pub fn new(metrics: Metrics, health: Health) -> Self {
         let changes = Mutex::default();
         let (closing, commits, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
-        Self { changes, closing, commits, commit_failed, gone: Mutex::default(), metrics, health }
+        let (gone, resets, has_resets) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { changes, closing, commits, commit_failed, gone, resets, has_resets, metrics, health }
     }
 
     /// The next change that waits.
@@ -77,6 +80,49 @@ impl Member {
     }
 }
 
+impl Member {
+    /// True if there are resets that nobody took yet.
+    pub fn has_resets(&self) -> bool {
+        self.has_resets.load(Ordering::Acquire)
+    }
+
+    /// Reads that went on elsewhere since the last call.
+    pub fn take_resets(&self) -> Vec<Reset> {
+        self.has_resets.store(false, Ordering::Release);
+        std::mem::take(&mut *self.resets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These are to be taken once more.
+    pub fn put_resets(&self, resets: Vec<Reset>) {
+        let is_none = resets.is_empty();
+        self.resets.lock().unwrap_or_else(PoisonError::into_inner).extend(resets);
+        if !is_none {
+            self.has_resets.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// A partition was to be read from an offset that is not there, and is read from its beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// The offset that is not there.
+    pub at: i64,
+}
+
+/// librdkafka tells a reset in a line of its log only: `[thrd:main]: logs [0]: offset reset (at offset 150 (leader epoch 0),
+/// broker 1) to …: fetch failed due to …: Broker: Offset out of range`. The promises show that this version still does.
+fn reset(facility: &str, text: &str) -> Option<Reset> {
+    let (place, rest) = text.split_once("]: offset reset (at offset ").filter(|_| facility == "OFFSET")?;
+    let (name, partition) = place.rsplit_once(" [")?;
+    let (at, _) = rest.split_once(' ')?;
+    let topic = name.rsplit(' ').next()?.to_owned();
+    Some(Reset { topic, partition: partition.parse().ok()?, at: at.parse().ok()? })
+}
+
 /// The topic that an error says is not there. librdkafka tells it in words only: `logs [0]: topic does not exist (Broker: …)`.
 fn gone(error: &KafkaError, reason: &str) -> Option<String> {
     let is_gone = matches!(
@@ -93,7 +139,13 @@ impl ClientContext for Member {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(facility, "librdkafka: {text}");
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {text}"),
+            RDKafkaLogLevel::Warning => {
+                if let Some(reset) = reset(facility, text) {
+                    self.put_resets(vec![reset]); // Told when it is known what was lost.
+                    return;
+                }
+                tracing::warn!(facility, "librdkafka: {text}");
+            }
             _ => tracing::debug!(facility, "librdkafka: {text}"),
         }
     }
@@ -157,6 +209,17 @@ impl ConsumerContext for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reset_is_read_from_the_log() {
+        let text = "[thrd:main]: t-x.1 [3]: offset reset (at offset 150 (leader epoch 0), broker 1) to offset BEGINNING \
+                    (leader epoch -1): fetch failed due to requested offset not available on the broker: Broker: Offset out of range";
+        let expected = Reset { topic: "t-x.1".to_owned(), partition: 3, at: 150 };
+        assert_eq!(reset("OFFSET", text), Some(expected.clone()));
+        assert_eq!(reset("OFFSET", text.trim_start_matches("[thrd:main]: ")), Some(expected));
+        assert_eq!(reset("FETCH", text), None);
+        assert_eq!(reset("OFFSET", "t [0]: offset reset (at offset END (leader epoch 0), broker 1)"), None);
+    }
 
     #[test]
     fn a_topic_that_is_gone_is_named_by_the_error() {

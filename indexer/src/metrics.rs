@@ -39,6 +39,8 @@ pub struct Metrics {
     pub concurrency: IntGauge,
     /// Documents that went into a failure store instead of their data stream.
     pub failure_stored: IntCounter,
+    /// Records that were gone before they were read, by topic.
+    pub lost: IntCounterVec,
     /// Records that wait in their partition, by topic and partition.
     pub lag: IntGaugeVec,
     /// Records whose pipeline failed; they are indexed all the same.
@@ -96,6 +98,7 @@ impl Metrics {
             bulk_bytes: counter("bulk_bytes_total", "bytes of bulk bodies before compression"),
             concurrency: gauge("concurrency", "bulk requests that may be under way at once, as adapted"),
             failure_stored: counter("failure_stored_total", "documents that went into a failure store"),
+            lost: counters("lost_total", "records that were gone before they were read", "topic"),
             lag,
             pipeline_failures: counters("pipeline_failures_total", "records whose pipeline failed", "pipeline"),
             pipeline_unknown: counter("pipeline_unknown_total", "records that asked for a pipeline that is not loaded"),

@@ -3,6 +3,8 @@
 //! Every assignment is a stream of its own in the [`Ledger`]; a rewind starts the next epoch of it. Settlements of an
 //! earlier life no longer count, so nothing is ever committed for a partition that was lost.
 
+mod place;
+
 use crate::headers::{Body, Sent};
 use crate::metrics::Metrics;
 use crate::parcel::{Gathered, Origin, Parcel, Place, PutOff, Taken};

@@ -4,11 +4,12 @@
 //! with the reason in `error.message` and a tag.
 
 use crate::batch::{Batch, Filling, Made};
-use crate::config::{Decode, DocumentId, PipelinesConfig};
+use crate::config::{Charset, Decode, DocumentId, PipelinesConfig, TopicConfig};
 use crate::decode::{self, Decoded, Times, decode};
 use crate::index_name::{Template, named};
 use crate::metrics::Metrics;
 use crate::parcel::{Home, Parcel, SentLine};
+use crate::routing::{Reading, Routing, Way};
 use crate::settle::Cause;
 use anyhow::Context as _;
 use compact_str::CompactString;
@@ -17,7 +18,7 @@ use event::document::write_text;
 use event::{Event, FieldPath, Object, Value};
 use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ use tokio::sync::mpsc::Sender;
 
 /// Tag of a document whose pipeline failed.
 const FAILURE_TAG: &str = "_pipeline_failure";
+/// Label of conditions of the routing table among the pipelines that failed.
+const ROUTE: &str = "(route)";
 /// Label of Kafka's null values among the dropped.
 const TOMBSTONE: &str = "(null value)";
 
@@ -33,8 +36,7 @@ const TOMBSTONE: &str = "(null value)";
 #[derive(Debug)]
 pub struct Plan {
     library: Library,
-    default: Option<String>,
-    routes: HashMap<String, String>,
+    pub(crate) routing: Routing,
     decode: Decode,
     index: Template,
     document_id: DocumentId,
@@ -68,11 +70,11 @@ impl Plan {
                 library.names().collect::<Vec<_>>().join(", ")
             );
         }
+        let routing = Routing::new(Reading { decode, charset: Charset::default() }, &[], pipelines);
         let path = |text| FieldPath::new(text).expect("a constant path is well formed");
         Ok(Self {
             library,
-            default: pipelines.default.clone(),
-            routes: pipelines.routes.iter().map(|route| (route.topic.clone(), route.pipeline.clone())).collect(),
+            routing: routing.map_err(anyhow::Error::msg)?,
             decode,
             index: Template::new(index).map_err(anyhow::Error::msg)?,
             document_id,
@@ -82,6 +84,18 @@ impl Plan {
             tombstones: metrics.dropped.with_label_values(&[TOMBSTONE]),
             metrics,
         })
+    }
+
+    /// Reads text as `charset` says, and records of `topics` as they say.
+    pub(crate) fn read(
+        &mut self,
+        charset: Charset,
+        topics: &[TopicConfig],
+        pipelines: &PipelinesConfig,
+    ) -> anyhow::Result<()> {
+        let otherwise = Reading { decode: self.decode, charset };
+        self.routing = Routing::new(otherwise, topics, pipelines).map_err(anyhow::Error::msg)?;
+        Ok(())
     }
 
     /// Loads `edited` in the place of the pipeline of its name, which is returned, and the others of `dir` anew.
@@ -107,9 +121,9 @@ impl Plan {
         self.library.names().count()
     }
 
-    /// Pipeline of a record of `topic` that asks for none.
-    pub(crate) fn route(&self, topic: &str) -> Option<&str> {
-        self.routes.get(topic).or(self.default.as_ref()).map(String::as_str)
+    /// How records of `topic` are read, and what runs on those that ask for nothing.
+    pub(crate) fn route(&self, topic: &str) -> Way<'_> {
+        self.routing.of(topic)
     }
 }
 
@@ -226,7 +240,7 @@ impl<'p> Worker<'p> {
         let route = self.plan.route(&parcel.topic);
         self.shared = None;
         for record in 0..parcel.records.len() as u32 {
-            if let Some(batch) = self.record(&parcel, record, route, now_ms, now)
+            if let Some(batch) = self.record(&parcel, record, &route, now_ms, now)
                 && output.blocking_send(batch).is_err()
             {
                 return false;
@@ -241,7 +255,7 @@ impl<'p> Worker<'p> {
         &mut self,
         parcel: &Arc<Parcel>,
         record: u32,
-        route: Option<&str>,
+        route: &Way<'p>,
         now_ms: i64,
         now: Instant,
     ) -> Option<Batch> {
@@ -251,7 +265,11 @@ impl<'p> Worker<'p> {
             parcel.done(1);
             return None;
         };
-        let mut decoded = match self.decode(parcel, record, payload) {
+        let put_off = parcel.put_off(record);
+        // The route is that of the topic in which it stood first.
+        let home = put_off.and_then(|put_off| put_off.home.as_ref()).map(|home| plan.route(&home.topic));
+        let route = home.as_ref().unwrap_or(route);
+        let mut decoded = match self.decode(parcel, record, payload, route.reading) {
             Ok(decoded) => decoded,
             Err(reason) => {
                 let cause = Cause { status: 0, kind: "undecodable".to_owned(), reason };
@@ -261,7 +279,6 @@ impl<'p> Worker<'p> {
         if decoded.lossy {
             plan.metrics.undecodable.inc();
         }
-        let put_off = parcel.put_off(record);
         if plan.delays {
             let due_ms = match decoded.not_before.take() {
                 Some(Ok(time_ms)) => Some(time_ms),
@@ -276,11 +293,14 @@ impl<'p> Worker<'p> {
                 return self.filling.push_later(parcel, record, due_ms, now);
             }
         }
-        // The route is that of the topic in which it stood first.
-        let home = put_off.and_then(|put_off| put_off.home.as_ref());
-        let route = home.map_or(route, |home| plan.route(&home.topic));
         let asked = decoded.event.metadata.pipeline.take();
-        let name = asked.as_deref().or(route);
+        let name = asked.as_deref().or_else(|| {
+            route.pipeline(&decoded.event, |reason| {
+                plan.metrics.pipeline_failures.with_label_values(&[ROUTE]).inc();
+                let Home { topic, partition, offset, .. } = parcel.home(record);
+                tracing::warn!(reason, %topic, partition, offset, "a condition of pipelines.routes cannot be told, its line does not match");
+            })
+        });
         let mut failed = None;
         if let Some(name) = name {
             match self.pipeline(name) {
@@ -305,9 +325,9 @@ impl<'p> Worker<'p> {
         self.filling.push(parcel, record, Made { pipeline: name, failed }, now)
     }
 
-    fn decode(&mut self, parcel: &Parcel, record: u32, payload: &[u8]) -> Result<Decoded, String> {
+    fn decode(&mut self, parcel: &Parcel, record: u32, payload: &[u8], reading: Reading) -> Result<Decoded, String> {
         let time = self.times.text(parcel.home(record).timestamp_ms);
-        let Some(told) = parcel.sent(record) else { return decode(payload, self.plan.decode, time) };
+        let Some(told) = parcel.sent(record) else { return decode::foreign(payload, reading, time) };
         let SentLine { place, event, incarnation } = told?;
         if place.is_json {
             return decode(payload, Decode::Json, time);
@@ -328,7 +348,7 @@ impl<'p> Worker<'p> {
         {
             event.set(&plan.created, Value::Text(read_at)).ok(); // `event` may be no object; then there is no place for it.
         }
-        let fits = match event.metadata.index().map(named) {
+        let fits = match event.metadata.index().map(|name| named(name).map(Cow::into_owned)) {
             Some(Some(name)) => {
                 self.index.clear();
                 self.index.push_str(&name);

@@ -132,6 +132,16 @@ impl Cluster {
             .with_context(|| format!("more partitions for {topic}"))
     }
 
+    /// Takes away what stands before `offset` of a partition, as retention does.
+    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let mut ends = TopicPartitionList::new();
+        ends.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        let done = runtime()?.block_on(admin.delete_records(&ends, &AdminOptions::new()))?;
+        let place = done.find_partition(topic, partition).context("no answer for the partition")?;
+        place.error().with_context(|| format!("deleting {topic} [{partition}] before {offset}"))
+    }
+
     /// Sets one of a topic's or a broker's settings; all others that were set so go back to their defaults.
     pub fn set(&self, what: ResourceSpecifier<'_>, settings: &[(&str, &str)]) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;

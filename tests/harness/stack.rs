@@ -97,7 +97,12 @@ pub(crate) struct Script {
 impl OwnKafka {
     /// Starts one broker, with its data in `home`.
     pub fn start(home: &Path) -> Result<Self> {
-        let script = Script::start("kafka", home, &["up"], &[])?;
+        Self::start_with(home, "")
+    }
+
+    /// The same with `more` lines of settings.
+    pub fn start_with(home: &Path, more: &str) -> Result<Self> {
+        let script = Script::start("kafka", home, &["up"], &[("KAFKA_MORE", more.to_owned())])?;
         Ok(Self { cluster: Cluster { brokers: format!("127.0.0.1:{}", script.port) }, script })
     }
 

@@ -146,7 +146,7 @@ impl Replay {
         let (now_ms, now) = (wall_ms(), monotonic());
         let mut batches: Vec<Batch> = parcels
             .iter()
-            .filter_map(|parcel| worker.record(parcel, 0, self.plan.route(&parcel.topic), now_ms, now))
+            .filter_map(|parcel| worker.record(parcel, 0, &self.plan.route(&parcel.topic), now_ms, now))
             .collect();
         batches.extend(worker.filling.take());
         (batches, parcels)

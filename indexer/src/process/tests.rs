@@ -37,7 +37,7 @@ fn run_one(plan: &Plan, payload: &str) -> (String, serde_json::Value) {
     let (parcel, _rx) = parcel(&[payload.as_bytes()], &plan.metrics);
     let mut worker = worker(plan);
     let route = plan.route(&parcel.topic);
-    assert!(worker.record(&parcel, 0, route, 1_700_000_000_000, monotonic()).is_none());
+    assert!(worker.record(&parcel, 0, &route, 1_700_000_000_000, monotonic()).is_none());
     let batch = worker.filling.take().expect("a document was written");
     let text = String::from_utf8(batch.body.to_vec()).expect("a body is text");
     let (action, document) = text.split_once('\n').expect("two lines");
@@ -83,9 +83,21 @@ fn a_pipeline_can_name_index_and_id_but_not_escape() {
 #[test]
 fn the_records_pipeline_wins_over_routes_and_routes_over_the_default() {
     let mut plan = plan(Decode::Auto, DocumentId::None, &metrics());
-    plan.default = Some("mark".to_owned());
+    let route = |topic: Option<&str>, condition: Option<&str>| Route {
+        topic: topic.map(str::to_owned),
+        condition: condition.map(str::to_owned),
+        pipeline: "moves".to_owned(),
+    };
+    let pipelines = |routes| PipelinesConfig { default: Some("mark".to_owned()), routes, ..PipelinesConfig::default() };
+    plan.read(Charset::default(), &[], &pipelines(Vec::new())).expect("valid tables");
     assert_eq!(run_one(&plan, r#"{"a":1}"#).1["event"]["dataset"], "marked");
-    plan.routes = HashMap::from([("logs".to_owned(), "moves".to_owned())]);
+    plan.read(Charset::default(), &[], &pipelines(vec![route(None, Some("ctx.a.b == 2"))])).expect("valid tables");
+    assert_eq!(run_one(&plan, r#"{"a":{"b":2}}"#).0, r#"{"create":{"_index":"other-index"}}"#);
+    assert_eq!(run_one(&plan, r#"{"a":{"b":1}}"#).1["event"]["dataset"], "marked");
+    assert_eq!(plan.metrics.pipeline_failures.with_label_values(&["(route)"]).get(), 0);
+    assert_eq!(run_one(&plan, "{}").1["event"]["dataset"], "marked");
+    assert_eq!(plan.metrics.pipeline_failures.with_label_values(&["(route)"]).get(), 1);
+    plan.read(Charset::default(), &[], &pipelines(vec![route(Some("logs"), None)])).expect("valid tables");
     assert_eq!(run_one(&plan, r#"{"a":1}"#).0, r#"{"create":{"_index":"other-index"}}"#);
     assert_eq!(run_one(&plan, r#"{"@metadata":{"pipeline":"mark"}}"#).1["event"]["dataset"], "marked");
 }
@@ -124,7 +136,7 @@ fn a_payload_that_must_be_json_and_is_not_becomes_a_dead_letter() {
     let (parcel, _rx) = parcel(&[b"no json", b"{\"a\":1}"], &metrics);
     let mut worker = worker(&plan);
     for record in 0..2 {
-        assert!(worker.record(&parcel, record, None, 0, monotonic()).is_none());
+        assert!(worker.record(&parcel, record, &plan.route("logs"), 0, monotonic()).is_none());
     }
     let batch = worker.filling.take().expect("one document, one dead letter");
     assert_eq!((batch.items.len(), batch.dead.len()), (1, 1));
@@ -139,7 +151,7 @@ fn check_later(payload: &str, put_off: Option<PutOff>, delays: bool, expected: O
     plan.delays = delays;
     let (parcel, _rx) = parcel_of(&[(payload.as_bytes(), put_off)], &plan.metrics);
     let mut worker = worker(&plan);
-    assert!(worker.record(&parcel, 0, None, 100_000, monotonic()).is_none());
+    assert!(worker.record(&parcel, 0, &plan.route("logs"), 100_000, monotonic()).is_none());
     let batch = worker.filling.take().expect("a document or a note");
     assert_eq!(batch.later.first().map(|(_, time_ms)| time_ms / 1000), expected);
     assert_eq!(batch.items.len(), usize::from(expected.is_none()));
@@ -171,12 +183,19 @@ fn a_time_that_cannot_be_read_is_told_in_the_document() {
 fn after_its_waits_a_record_makes_the_document_of_the_place_where_it_stood_first() {
     let mut plan = plan(Decode::Auto, DocumentId::Event, &metrics());
     plan.delays = true;
-    plan.routes = HashMap::from([("first".to_owned(), "mark".to_owned()), ("logs".to_owned(), "moves".to_owned())]);
+    let route = |topic: &str, pipeline: &str| Route {
+        topic: Some(topic.to_owned()),
+        condition: None,
+        pipeline: pipeline.to_owned(),
+    };
+    let routes = vec![route("first", "mark"), route("logs", "moves")];
+    let pipelines = PipelinesConfig { routes, ..PipelinesConfig::default() };
+    plan.read(Charset::default(), &[], &pipelines).expect("valid tables");
     let home = crate::parcel::Home { topic: "first".into(), partition: 7, offset: 42, timestamp_ms: Some(1_000) };
     let put_off = PutOff { home: Some(home), refusals: 2, ..PutOff::default() };
     let (parcel, _rx) = parcel_of(&[(b"text", Some(put_off))], &plan.metrics);
     let mut worker = worker(&plan);
-    assert!(worker.record(&parcel, 0, plan.route("logs"), 100_000, monotonic()).is_none());
+    assert!(worker.record(&parcel, 0, &plan.route("logs"), 100_000, monotonic()).is_none());
     let batch = worker.filling.take().expect("a document");
     let text = String::from_utf8(batch.body.to_vec()).expect("a body is text");
     let id = foreign_id("first", 7, 42, 1_000);
@@ -190,7 +209,7 @@ fn after_its_waits_a_record_makes_the_document_of_the_place_where_it_stood_first
 
 #[test]
 fn a_pipeline_the_configuration_names_must_exist() {
-    let routes = vec![Route { topic: "logs".to_owned(), pipeline: "absent".to_owned() }];
+    let routes = vec![Route { topic: Some("logs".to_owned()), condition: None, pipeline: "absent".to_owned() }];
     let config = PipelinesConfig { dir: None, default: None, routes };
     let error =
         Plan::new(&config, Decode::Auto, "logs", DocumentId::Event, metrics()).expect_err("there is no pipeline");

@@ -71,7 +71,7 @@ pub(super) async fn live(world: &mut World, node: &Arc<Node>, random: &mut Rng) 
         partitions.hand_on(|bytes| budget.try_take(bytes), || true, |parcel| parcels.push(Arc::new(parcel)));
         for parcel in parcels {
             for record in 0..parcel.records.len() as u32 {
-                let full = worker.record(&parcel, record, None, wall_ms(), service::clock::monotonic());
+                let full = worker.record(&parcel, record, &plan.route("logs"), wall_ms(), service::clock::monotonic());
                 hand_on(full, &batches).await;
             }
         }

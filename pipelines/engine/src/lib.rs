@@ -26,6 +26,7 @@ pub use date::index_name::resolve_index_name;
 pub use failure::{Failure, Problem};
 pub use inspect::{Note, Single};
 pub use library::{Library, LoadError};
+pub use painless::Condition;
 pub use pipeline::{Flow, Outcome, Pipeline, Run, Step, Trouble};
 pub use registry::names as processor_names;
 

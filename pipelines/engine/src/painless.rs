@@ -31,7 +31,7 @@ pub(crate) const SCRIPT: &str = "script_exception";
 
 /// A compiled `if`.
 #[derive(Debug)]
-pub(crate) struct Condition {
+pub struct Condition {
     program: Program,
     params: Value,
 }
@@ -53,6 +53,20 @@ fn compile(source: &str, value: bool) -> Result<Program, String> {
 }
 
 impl Condition {
+    /// Compiles `source`, outside a pipeline.
+    ///
+    /// Errors: what is wrong with it, and where.
+    pub fn new(source: &str) -> Result<Self, String> {
+        Self::parse(source, Object::default())
+    }
+
+    /// Whether the condition holds for `event`.
+    ///
+    /// Errors: why that cannot be told.
+    pub fn test(&self, event: &Event) -> Result<bool, String> {
+        self.holds(event).map_err(|problem| problem.reason)
+    }
+
     /// Compiles `source`; `params` are what it sees as `params`.
     pub(crate) fn parse(source: &str, params: Object) -> Result<Self, String> {
         Ok(Self { program: compile(source, true)?, params: Value::Object(params) })
