@@ -1,10 +1,14 @@
-//! docs/behaviours.md → every test it names is there, and every id has its row. Tests only.
+//! docs/behaviours.md and docs/indexer-behaviours.md → every test they name is there, and every id has its row. Tests only.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const PAGE: &str = include_str!("../../docs/behaviours.md");
+/// The pages, each with the marks of its rows: how many there are, and their columns.
+const PAGES: [(&str, &str, [(&str, usize, usize); 2]); 2] = [
+    ("behaviours", include_str!("../../docs/behaviours.md"), [("T", 116, 3), ("N", 20, 4)]),
+    ("indexer-behaviours", include_str!("../../docs/indexer-behaviours.md"), [("I", 84, 3), ("X", 15, 4)]),
+];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Each crate and where its sources are.
 const CRATES: [(&str, &str); 7] = [
@@ -17,7 +21,8 @@ const CRATES: [(&str, &str); 7] = [
     ("tailrace", "cli/src"),
 ];
 /// Where tests stand in files of their own.
-const FOLDERS: [&str; 4] = ["agent/tests", "pipelines/engine/tests", "tests/harness", "tests/promises"];
+const FOLDERS: [&str; 6] =
+    ["agent/tests", "cli/tests", "pipelines/engine/tests", "tests/harness", "tests/oracle", "tests/promises"];
 
 /// Adds the tests in the files below `folder`, each under the name that the page has for it.
 fn add(folder: &Path, name_of: &dyn Fn(&Path, bool) -> String, tests: &mut BTreeSet<String>) {
@@ -64,37 +69,45 @@ fn tests_of_the_sources() -> BTreeSet<String> {
     tests
 }
 
-/// The cells of the rows whose id begins with `mark`.
-fn rows(mark: &str) -> Vec<Vec<&'static str>> {
-    let rows = PAGE.lines().filter(|line| line.starts_with(&format!("| {mark}-")));
+/// The cells of the rows of `page` whose id begins with `mark`.
+fn rows<'p>(page: &'p str, mark: &str) -> Vec<Vec<&'p str>> {
+    let rows = page.lines().filter(|line| line.starts_with(&format!("| {mark}-")));
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
 #[test]
 fn every_behaviour_has_its_row_and_every_test_it_names_is_there() {
-    let (tests, mut counts) = (tests_of_the_sources(), [0; 3]);
-    for (mark, last, columns) in [("T", 116, 3), ("N", 20, 4)] {
-        let rows = rows(mark);
-        let ids: Vec<_> = rows.iter().map(|cells| cells[0].to_owned()).collect();
-        assert_eq!(ids, (1..=last).map(|id| format!("{mark}-{id:02}")).collect::<Vec<_>>());
-        for cells in rows {
-            assert_eq!(cells.len(), columns, "{cells:?}");
-            let named: Vec<_> = cells[2].split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
-            for name in &named {
-                assert!(tests.contains(*name), "{}: there is no test {name}", cells[0]);
+    let tests = tests_of_the_sources();
+    for (name, page, marks) in PAGES {
+        let mut counts = [0; 3];
+        for (mark, last, columns) in marks {
+            let rows = rows(page, mark);
+            let ids: Vec<_> = rows.iter().map(|cells| cells[0].to_owned()).collect();
+            assert_eq!(ids, (1..=last).map(|id| format!("{mark}-{id:02}")).collect::<Vec<_>>());
+            for cells in rows {
+                assert_eq!(cells.len(), columns, "{cells:?}");
+                counts[kind(&cells, &tests)] += 1;
             }
-            let kind = match cells[2] {
-                text if text.starts_with("not yet") => 2,
-                text if text.starts_with("does not apply: ") => 1,
-                _ => 0,
-            };
-            assert!(kind > 0 || !named.is_empty(), "{}: neither a test nor a reason", cells[0]);
-            assert!(kind > 0 || cells.get(3).is_none_or(|guard| !guard.is_empty()), "{}: no guard", cells[0]);
-            counts[kind] += 1;
         }
+        let [shown, not_applying, not_yet] = counts;
+        eprintln!("figures {name}: {shown} shown, {not_applying} do not apply, {not_yet} not yet");
     }
-    let [shown, not_applying, not_yet] = counts;
-    eprintln!("figures behaviours: {shown} shown, {not_applying} do not apply, {not_yet} not yet");
+}
+
+/// 0: a test shows it. 1: it does not apply. 2: nothing shows it yet.
+fn kind(cells: &[&str], tests: &BTreeSet<String>) -> usize {
+    let named: Vec<_> = cells[2].split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    for name in &named {
+        assert!(tests.contains(*name), "{}: there is no test {name}", cells[0]);
+    }
+    let kind = match cells[2] {
+        text if text.starts_with("not yet: ") => 2,
+        text if text.starts_with("does not apply: ") => 1,
+        _ => 0,
+    };
+    assert!(kind > 0 || !named.is_empty(), "{}: neither a test nor a reason", cells[0]);
+    assert!(kind > 0 || cells.get(3).is_none_or(|guard| !guard.is_empty()), "{}: no guard", cells[0]);
+    kind
 }
 
 #[test]

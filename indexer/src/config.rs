@@ -151,7 +151,7 @@ pub enum Auth {
         /// The password, by reference only.
         password: Secret,
     },
-    /// An Elasticsearch API key in its encoded form.
+    /// An Elasticsearch API key, in its encoded form or as `id:key`.
     ApiKey(Secret),
 }
 

@@ -209,7 +209,8 @@ impl Delivery {
         if let [single] = *chosen {
             return job.doom(single, cause);
         }
-        warn!(url, documents = chosen.len(), cause = cause.reason, "bulk request refused, halving it");
+        let (documents, bytes) = (chosen.len(), job.batch.bytes_of(chosen));
+        warn!(url, documents, bytes, cause = cause.reason, "bulk request refused, halving it");
         self.metrics.retried.with_label_values(&["halved"]).inc_by(chosen.len() as u64);
         job.halve(chosen);
     }

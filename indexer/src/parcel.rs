@@ -271,6 +271,19 @@ pub(crate) mod tests {
         payloads: &[(&[u8], Option<PutOff>)],
         metrics: &Metrics,
     ) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
+        let payloads: Vec<_> = payloads.iter().map(|(payload, put_off)| (Some(*payload), put_off.clone())).collect();
+        any(&payloads, metrics)
+    }
+
+    /// A parcel of records that have no value.
+    pub(crate) fn nulls(count: usize, metrics: &Metrics) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
+        any(&vec![(None, None); count], metrics)
+    }
+
+    fn any(
+        payloads: &[(Option<&[u8]>, Option<PutOff>)],
+        metrics: &Metrics,
+    ) -> (Arc<Parcel>, mpsc::UnboundedReceiver<Entry>) {
         let (tx, rx) = crate::acks();
         let count = payloads.len() as u64;
         let debt = Debt {
@@ -287,8 +300,8 @@ pub(crate) mod tests {
         let (mut buffer, mut records) = (Vec::new(), Vec::new());
         for (offset, (payload, put_off)) in payloads.iter().enumerate() {
             let start = buffer.len() as u32;
-            buffer.extend_from_slice(payload);
-            let value = Some(start..buffer.len() as u32);
+            buffer.extend_from_slice(payload.unwrap_or_default());
+            let value = payload.map(|_| start..buffer.len() as u32);
             records.push(Taken {
                 value,
                 key: None,

@@ -26,8 +26,12 @@ pub enum Answer {
     BreakUnread,
     /// Stores everything, then breaks the connection in the middle of the answer.
     BreakMidAnswer,
+    /// Stores everything, then breaks the connection without an answer.
+    BreakStored,
     /// Stores everything; the answer lacks its last item.
     ShortItems,
+    /// Stores everything; the answer has its last item twice.
+    ExtraItems,
     /// Waits, then serves.
     Late(Duration),
 }
@@ -109,7 +113,7 @@ impl FakeNode {
         self.lock().rule = Some(Box::new(rule));
     }
 
-    /// Bodies over `bytes` get 413.
+    /// Bodies over `bytes` get 413, with a page as proxies send it.
     pub fn limit_body(&self, bytes: usize) {
         self.lock().bytes_max = Some(bytes);
     }
@@ -122,6 +126,11 @@ impl FakeNode {
     /// The documents that stand in the node, by index and id.
     pub fn documents(&self) -> BTreeMap<(String, String), Value> {
         self.lock().documents.clone()
+    }
+
+    /// How many documents stand in the node.
+    pub fn count(&self) -> usize {
+        self.lock().documents.len()
     }
 
     /// The `message` of every document.
@@ -178,7 +187,7 @@ async fn bulk(shared: &Mutex<Inside>, path: &str, body: &Bytes) -> Response {
     let answer = {
         let mut inside = lock(shared);
         if inside.bytes_max.is_some_and(|max| body.len() > max) {
-            Answer::Refuse(413, r#"{"error":{"type":"content_too_long"},"status":413}"#)
+            Answer::Refuse(413, "<html><head><title>413 Request Entity Too Large</title></head></html>")
         } else {
             inside.script.pop_front().unwrap_or(Answer::Serve)
         }
@@ -209,10 +218,18 @@ async fn bulk(shared: &Mutex<Inside>, path: &str, body: &Bytes) -> Response {
             let parts = [Ok(half), Err(std::io::Error::other("broken by script"))];
             reply(StatusCode::OK, "application/json", Body::from_stream(futures_util::stream::iter(parts)))
         }
-        Answer::ShortItems => {
+        Answer::BreakStored => {
+            inside.store(&items);
+            drop(inside);
+            std::panic::resume_unwind(Box::new(()))
+        }
+        Answer::ShortItems | Answer::ExtraItems => {
             let mut whole = inside.store(&items);
             if let Some(items) = whole["items"].as_array_mut() {
-                items.pop();
+                let last = items.pop().into_iter();
+                items.extend(
+                    last.flat_map(|last| std::iter::repeat_n(last, 2)).filter(|_| answer == Answer::ExtraItems),
+                );
             }
             ok(&whole)
         }
@@ -350,6 +367,8 @@ mod tests {
             Answer::ShortItems,
             Answer::BreakUnread,
             Answer::BreakMidAnswer,
+            Answer::BreakStored,
+            Answer::ExtraItems,
         ]);
         assert_eq!(send(&node, &["a"]).expect("an answer").0, 503);
         assert_eq!(send(&node, &["a"]).expect("an answer").0, 200);
@@ -360,6 +379,10 @@ mod tests {
         assert_eq!(node.documents().len(), 2, "broken before anything was stored");
         assert!(send(&node, &["c"]).is_err());
         assert_eq!(node.documents().len(), 3, "stored, then broken");
+        assert!(send(&node, &["d"]).is_err());
+        assert_eq!(node.documents().len(), 4, "stored, and not answered");
+        assert_eq!(statuses(&send(&node, &["c", "e"]).expect("an answer").1), [409, 201, 201]);
+        assert_eq!(node.documents().len(), 5, "one more answered than sent");
         assert_eq!(statuses(&send(&node, &["c"]).expect("an answer").1), [409]);
         assert_eq!(node.script_left(), 0);
     }

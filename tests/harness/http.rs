@@ -1,15 +1,36 @@
-//! One blocking HTTP/1.1 request to 127.0.0.1, for tests and measurements. A connection per request; no TLS.
+//! One blocking HTTP/1.1 request to 127.0.0.1, for tests and measurements. A connection per request.
+//!
+//! To nodes with https and logins `curl` goes, as the stack's own scripts do: see [`log_in`].
 
 use anyhow::{Context as _, Result, bail};
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Longest silence of the other side.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Sends one request and returns status and body. `url` is `http://HOST:PORT/PATH`.
+/// How to reach nodes by https: by `HOST:PORT` the CA, and `USER:PASSWORD`.
+static LOGINS: LazyLock<Mutex<HashMap<String, (PathBuf, String)>>> = LazyLock::new(Mutex::default);
+
+/// From now on requests to `https://HOST:PORT` trust `ca`, and log in as `login` (`USER:PASSWORD`).
+pub fn log_in(authority: &str, ca: &Path, login: &str) {
+    let mut logins = LOGINS.lock().unwrap_or_else(PoisonError::into_inner);
+    logins.insert(authority.to_owned(), (ca.to_owned(), login.to_owned()));
+}
+
+/// Sends one request and returns status and body. `url` is `http://HOST:PORT/PATH`, or https after [`log_in`].
 pub fn request(method: &str, url: &str, body: Option<&str>) -> Result<(u16, String)> {
+    if let Some(rest) = url.strip_prefix("https://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        let login = LOGINS.lock().unwrap_or_else(PoisonError::into_inner).get(authority).cloned();
+        let (ca, login) = login.with_context(|| format!("no login is known for {url}"))?;
+        return secure(method, url, body.unwrap_or_default(), &ca, &login);
+    }
     let rest = url.strip_prefix("http://").with_context(|| format!("{url} is not an http address"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
@@ -32,6 +53,21 @@ pub fn json(method: &str, url: &str, body: Option<&serde_json::Value>) -> Result
         bail!("{method} {url}: status {status}: {answer}");
     }
     serde_json::from_str(&answer).with_context(|| format!("{method} {url}: not JSON: {answer}"))
+}
+
+fn secure(method: &str, url: &str, body: &str, ca: &Path, login: &str) -> Result<(u16, String)> {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "60", "-X", method, "-u", login, "-w", "\n%{http_code}", "--cacert"]).arg(ca);
+    curl.args(["-H", "Content-Type: application/json", "--data-binary", "@-", url]);
+    let mut child = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("it has a standard input")?.write_all(body.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{method} {url}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let (body, status) = text.rsplit_once('\n').context("no status")?;
+    Ok((status.parse()?, body.to_owned()))
 }
 
 fn read_answer(mut stream: BufReader<TcpStream>) -> Result<(u16, String)> {

@@ -132,14 +132,17 @@ impl Cluster {
             .with_context(|| format!("more partitions for {topic}"))
     }
 
-    /// Takes away what stands before `offset` of a partition, as retention does.
-    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
+    /// Forgets all records of a partition before `offset`, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let mut ends = TopicPartitionList::new();
-        ends.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-        let done = runtime()?.block_on(admin.delete_records(&ends, &AdminOptions::new()))?;
-        let place = done.find_partition(topic, partition).context("no answer for the partition")?;
-        place.error().with_context(|| format!("deleting {topic} [{partition}] before {offset}"))
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX)).request_timeout(Some(ANSWER_MAX));
+        let done = runtime()?.block_on(admin.delete_records(&before, &options))?;
+        for place in done.elements() {
+            place.error().with_context(|| format!("deleting records of {topic} before {offset}"))?;
+        }
+        Ok(())
     }
 
     /// Sets one of a topic's or a broker's settings; all others that were set so go back to their defaults.
@@ -299,6 +302,24 @@ impl Cluster {
         let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition).headers(headers);
         producer.send(record).map_err(|(error, _)| error)?;
         producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))
+    }
+
+    /// Produces `values` in a transaction, which is committed or aborted.
+    pub fn transact(&self, topic: &str, partition: i32, values: &[&[u8]], commit: bool) -> Result<()> {
+        let id = format!("tests-{:016x}", fastrand::u64(..));
+        let producer: BaseProducer = self.config().set("transactional.id", id).create()?;
+        producer.init_transactions(ANSWER_MAX)?;
+        producer.begin_transaction()?;
+        for value in values {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))?;
+        let ended = match commit {
+            true => producer.commit_transaction(ANSWER_MAX),
+            false => producer.abort_transaction(ANSWER_MAX),
+        };
+        ended.with_context(|| format!("ending a transaction on {topic}"))
     }
 
     /// Produces `values` to `topic`, one record each, and waits for the broker's word.

@@ -26,6 +26,16 @@ impl MockBroker {
         Ok(Self { cluster: Cluster { brokers: mock.bootstrap_servers() }, mock })
     }
 
+    /// Makes another topic of one partition.
+    pub fn create_topic(&self, topic: &str) -> Result<()> {
+        self.mock.create_topic(topic, 1, 1).with_context(|| format!("making {topic}"))
+    }
+
+    /// The next requests of this kind fail with these codes, one each.
+    pub fn fail(&self, kind: RDKafkaApiKey, codes: &[RDKafkaRespErr]) {
+        self.mock.request_errors(kind, codes);
+    }
+
     /// The next produce requests fail with these codes, one each.
     pub fn fail_produce(&self, codes: &[RDKafkaRespErr]) {
         self.mock.request_errors(RDKafkaApiKey::Produce, codes);

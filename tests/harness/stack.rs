@@ -82,8 +82,12 @@ pub struct OwnSearch {
     /// How to reach it.
     pub node: Node,
     kind: &'static str,
+    up: Vec<&'static str>,
     script: Script,
 }
+
+/// The password of the node's first user.
+pub const SEARCH_PASSWORD: &str = "Tester-secret-1";
 
 /// One of the stack's scripts with its folder, its port and what else stands in its environment.
 #[derive(Debug)]
@@ -121,7 +125,32 @@ impl OwnSearch {
     /// Starts one node of `kind`, `opensearch` or `elasticsearch`, with its data in `home`.
     pub fn start(home: &Path, kind: &'static str) -> Result<Self> {
         let script = Script::start("search", home, &["up", kind], &[])?;
-        Ok(Self { node: Node { url: format!("http://127.0.0.1:{}", script.port) }, kind, script })
+        let url = format!("http://127.0.0.1:{}", script.port);
+        Ok(Self { node: Node { url }, kind, up: vec!["up", kind], script })
+    }
+
+    /// The same with https by a CA of its own, and logins; tests reach it as its first user.
+    pub fn start_secure(home: &Path, kind: &'static str) -> Result<Self> {
+        let env = [("ES_PASSWORD", SEARCH_PASSWORD.to_owned()), ("ES_HEAP", "768m".to_owned())];
+        let up = vec!["up", kind, "--secure"];
+        let script = Script::start("search", home, &up, &env)?;
+        let own = Self { node: Node { url: format!("https://127.0.0.1:{}", script.port) }, kind, up, script };
+        http::log_in(&format!("127.0.0.1:{}", own.script.port), &own.tls("ca.crt"), &own.login());
+        Ok(own)
+    }
+
+    /// The first user's name.
+    pub fn user(&self) -> &'static str {
+        if self.kind == "opensearch" { "admin" } else { "elastic" }
+    }
+
+    fn login(&self) -> String {
+        format!("{}:{SEARCH_PASSWORD}", self.user())
+    }
+
+    /// The file of that name among the certificates that `deploy/stack` made.
+    pub fn tls(&self, name: &str) -> PathBuf {
+        self.script.home.join("tls").join(name)
     }
 
     /// Stops the node, and waits until it is gone. Its data stays.
@@ -131,7 +160,7 @@ impl OwnSearch {
 
     /// Starts the stopped node again; returns when it is healthy.
     pub fn start_again(&self) -> Result<()> {
-        self.script.run(&["up", self.kind]).map(drop)
+        self.script.run(&self.up).map(drop)
     }
 
     /// True if the node answers.

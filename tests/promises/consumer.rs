@@ -152,7 +152,7 @@ fn what_retention_took_is_counted_once_and_with_strict_it_stops() {
     wait_count(&scene, 100);
     assert!(indexer.stop(LIMIT).success());
     produce(&scene, &scene.topic, 0, 100, 150);
-    scene.cluster.delete_before(&scene.topic, 0, 130).expect("they are deleted");
+    scene.cluster.delete_records(&scene.topic, 0, 130).expect("they are deleted");
 
     let mut strict = start.clone();
     strict.config["kafka"]["strict"] = json!(true);
@@ -169,7 +169,7 @@ fn what_retention_took_is_counted_once_and_with_strict_it_stops() {
     assert_eq!(counter(&indexer, "lost"), 30);
     scene.wait_committed(LIMIT);
     // Taken away under a reader that is up to date: nothing is lost.
-    scene.cluster.delete_before(&scene.topic, 0, 150).expect("they are deleted");
+    scene.cluster.delete_records(&scene.topic, 0, 150).expect("they are deleted");
     produce(&scene, &scene.topic, 0, 150, 160);
     wait_count(&scene, 130);
     assert_eq!(counter(&indexer, "lost"), 30);
@@ -177,7 +177,7 @@ fn what_retention_took_is_counted_once_and_with_strict_it_stops() {
 
     // All that was to be read is gone, and no record comes behind it.
     produce(&scene, &scene.topic, 0, 160, 200);
-    scene.cluster.delete_before(&scene.topic, 0, 200).expect("they are deleted");
+    scene.cluster.delete_records(&scene.topic, 0, 200).expect("they are deleted");
     let mut indexer = start.spawn().expect("the indexer starts");
     wait::wait_for("the count of what is lost", LIMIT, || {
         let lost = counter(&indexer, "lost");

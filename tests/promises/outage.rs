@@ -33,7 +33,10 @@ fn twenty_seconds_without_kafka_and_without_the_search_node_lose_nothing() {
     let search = OwnSearch::start(&own, "opensearch").expect("a node of this test's own starts");
     let scene = Scene::on("outage", 6, kafka.cluster.clone(), search.node.clone());
     let mut agent = scene.agent().spawn().expect("the agent starts");
-    let mut indexer = scene.indexer().spawn().expect("the indexer starts");
+    let mut start = scene.indexer();
+    // Half of the outage: one that did not poll would be thrown out of the group.
+    start.config["kafka"]["max_poll_interval"] = serde_json::json!("10s");
+    let mut indexer = start.spawn().expect("the indexer starts");
     // More than is needed; ended after the second outage.
     let writer = Writer::start(scene.load(20, 10_000_000, RATE, 2));
     agent.wait_ready(Duration::from_secs(20));

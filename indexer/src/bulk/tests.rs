@@ -12,10 +12,12 @@ struct Told {
     roots: Arc<AtomicUsize>,
     slow: Arc<AtomicBool>,
     version: &'static str,
+    bodies: Arc<Mutex<Vec<(Bytes, bool)>>>,
 }
 
 impl Wire for Told {
-    fn bulk(&self, _body: Bytes, _packed: bool) -> Sending<'_> {
+    fn bulk(&self, body: Bytes, packed: bool) -> Sending<'_> {
+        self.bodies.lock().expect("no test panics with it").push((body, packed));
         Box::pin(async {
             self.bulks.fetch_add(1, Ordering::Relaxed);
             if self.slow.load(Ordering::Relaxed) {
@@ -144,4 +146,18 @@ fn gzip_can_be_read_back() {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed.as_ref()), &mut back).expect("it is gzip");
     assert_eq!(back, text);
     assert!(packed.len() < text.len() / 10);
+}
+
+#[tokio::test]
+async fn a_body_is_compressed_only_if_asked_and_counted_as_it_was_before() {
+    let body = Bytes::from(b"{\"create\":{}}\n{\"a\":1}\n".repeat(100));
+    for (compression, packed) in [(Compression::None, false), (Compression::Gzip, true)] {
+        let (told, metrics) = (Told::default(), Metrics::new(&Registry::default()));
+        let cluster = Cluster::of(vec![Host::new("http://0", Box::new(told.clone()))], compression, metrics.clone());
+        cluster.bulk(body.clone()).await;
+        let sent = told.bodies.lock().expect("no test panics with it").clone();
+        assert_eq!(sent.iter().map(|(_, packed)| *packed).collect::<Vec<_>>(), [packed]);
+        assert_eq!(sent[0].0 == body, !packed);
+        assert_eq!(metrics.bulk_bytes.get(), body.len() as u64);
+    }
 }

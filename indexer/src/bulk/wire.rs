@@ -75,7 +75,11 @@ impl Http {
             Auth::Basic { user, password } => {
                 builder.auth(Credentials::Basic(user.clone(), password.expose().to_owned()))
             }
-            Auth::ApiKey(key) => builder.auth(Credentials::EncodedApiKey(key.expose().to_owned())),
+            // The encoded form is base64, which has no colon: with one it is `id:key`, as Logstash's configurations have it.
+            Auth::ApiKey(key) => builder.auth(match key.expose().split_once(':') {
+                Some((id, key)) => Credentials::ApiKey(id.to_owned(), key.to_owned()),
+                None => Credentials::EncodedApiKey(key.expose().to_owned()),
+            }),
         };
         let builder = match &tls.ca {
             None => builder,

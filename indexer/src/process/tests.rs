@@ -15,6 +15,7 @@ const PIPELINES: &[(&str, &str)] = &[
         "processors:\n  - set: {field: seen, value: 'yes'}\n  - convert: {field: message, type: integer, tag: num}\n",
     ),
     ("moves", "processors:\n  - set: {field: _index, value: other-index}\n  - set: {field: _id, value: own-id}\n"),
+    ("routes", "processors:\n  - set: {field: _routing, value: '{{user}}'}\n"),
     ("escapes", "processors:\n  - set: {field: _index, value: '../x'}\n"),
 ];
 
@@ -214,4 +215,37 @@ fn a_pipeline_the_configuration_names_must_exist() {
     let error =
         Plan::new(&config, Decode::Auto, "logs", DocumentId::Event, metrics()).expect_err("there is no pipeline");
     assert!(error.to_string().contains("no pipeline `absent`"), "{error}");
+}
+
+#[test]
+fn a_pipeline_routes_a_document_and_none_is_named_without_one() {
+    let of = |payload| run_one(&plan(Decode::Auto, DocumentId::None, &metrics()), payload).0;
+    let routed = of(r#"{"@metadata":{"pipeline":"routes"},"user":"a\"b"}"#);
+    assert_eq!(routed, r#"{"create":{"_index":"logs-generic-default","routing":"a\"b"}}"#);
+    assert_eq!(of(r#"{"user":"a"}"#), r#"{"create":{"_index":"logs-generic-default"}}"#);
+}
+
+#[test]
+fn whatever_stands_in_a_value_a_document_is_one_line_and_keeps_it() {
+    for text in ["a\nb", "a\r\n{\"index\":{}}\n{}\n", "\u{0}\u{1b}[31m\u{2028}\u{7f}", "\"\\", "\u{1f4a3}"] {
+        let (_, document) = run_one(&plan(Decode::Text, DocumentId::None, &metrics()), text);
+        let kept = text.strip_suffix('\n').unwrap_or(text);
+        assert_eq!(document["message"], kept);
+    }
+}
+
+#[test]
+fn a_null_value_is_dropped_and_counted_and_settles_its_record() {
+    let metrics = metrics();
+    let plan = plan(Decode::Json, DocumentId::Event, &metrics);
+    let (parcel, mut rx) = crate::parcel::tests::nulls(2, &metrics);
+    let mut worker = worker(&plan);
+    for record in 0..2 {
+        assert!(worker.record(&parcel, record, None, 1_700_000_000_000, monotonic()).is_none());
+    }
+    assert!(worker.filling.take().is_none(), "nothing is sent");
+    assert_eq!(plan.tombstones.get(), 2);
+    assert!(matches!(rx.try_recv(), Ok(event::Entry::Settled(_))));
+    let (consumed, ends) = metrics.equation();
+    assert_eq!(consumed, ends);
 }

@@ -92,3 +92,61 @@ async fn a_node_is_trusted_by_its_ca_and_by_its_name() {
     let Answer::Nothing(problem) = ask("127.0.0.2", &ours).await else { panic!("this is not its name") };
     assert!(!problem.is_empty());
 }
+
+/// A section with this `auth`, whose secret stands in a file.
+fn auth(form: &str, secret: &str) -> (Auth, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), secret).expect("written");
+    let form = form.replace("SECRET", &format!("\"${{file:{}}}\"", file.path().display()));
+    let config: crate::config::ElasticsearchConfig =
+        service::load::parse_config(Path::new("test.yaml"), &format!("hosts: [x]\nauth: {form}\n"))
+            .expect("a valid section");
+    (config.auth, file)
+}
+
+/// The head of one bulk request, as a node gets it, in lower case but for the values.
+async fn head_of(auth: &Auth, packed: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let node = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let mut read = vec![0; 4096];
+        let length = stream.read(&mut read).await.unwrap_or(0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.expect("the client reads");
+        String::from_utf8_lossy(&read[..length]).into_owned()
+    });
+    let http = new(&format!("http://127.0.0.1:{port}"), auth).expect("a valid host");
+    assert!(matches!(http.bulk(Bytes::from_static(b"{}\n"), packed).await, Answer::Http { status: 200, .. }));
+    node.await.expect("no panic")
+}
+
+#[tokio::test]
+async fn a_login_is_sent_whatever_stands_in_it_and_the_encoding_is_named_only_if_there_is_one() {
+    for (form, secret, expected) in [
+        ("{user: tail, password: SECRET}", "p:\u{e4}/@% \"x", "authorization: Basic dGFpbDpwOsOkL0AlICJ4\r\n"),
+        ("{api_key: SECRET}", "aWQ6a2V5", "authorization: ApiKey aWQ6a2V5\r\n"),
+        ("{api_key: SECRET}", "id:key", "authorization: ApiKey aWQ6a2V5\r\n"),
+    ] {
+        let (auth, _file) = auth(form, secret);
+        let head = head_of(&auth, false).await;
+        assert!(head.contains(expected), "{head}");
+        assert!(!head.contains("content-encoding"), "{head}");
+    }
+    let head = head_of(&Auth::None, true).await;
+    assert!(head.contains("content-encoding: gzip\r\n") && !head.contains("authorization"), "{head}");
+}
+
+#[test]
+fn a_login_is_a_password_or_a_key_and_never_both() {
+    for wrong in [
+        "{user: a}",
+        "{password: \"${file:/dev/null}\"}",
+        "{user: a, password: \"${file:/dev/null}\", api_key: \"${file:/dev/null}\"}",
+        "basic",
+    ] {
+        let text = format!("hosts: [x]\nauth: {wrong}\n");
+        let parsed = service::load::parse_config::<crate::config::ElasticsearchConfig>(Path::new("test.yaml"), &text);
+        let error = parsed.expect_err("neither the one nor the other").to_string();
+        assert!(error.contains("test.yaml:2:"), "{error}");
+    }
+}

@@ -102,3 +102,20 @@ fn a_full_cache_is_emptied_and_the_match_goes_on() {
     let linear = grok.linear.as_ref().expect("no backtracking");
     assert!(linear.emptied() > 0, "the test has its case");
 }
+
+#[test]
+fn thirty_thousand_syslog_lines_take_less_than_a_second() {
+    let grok = Grok::new(&Bank::stock(Ecs::V1), &["%{SYSLOGLINE}".to_owned()]).expect("a stock pattern");
+    let line = "Mar 16 00:01:25 evita postfix/smtpd[1713]: connect from camomile.cloud9.net[168.100.1.3]";
+    // On a busy machine the best of some rounds counts; each is a tenth of it.
+    #[expect(clippy::disallowed_methods, reason = "this crate has no clock of its own")]
+    let now = std::time::Instant::now;
+    let round = |_| {
+        let begun = now();
+        let matched = (0..3_000).filter(|_| grok.match_text(line, |_, _| {}).is_ok_and(|by| by.is_some())).count();
+        assert_eq!(matched, 3_000);
+        begun.elapsed()
+    };
+    let best = (0..20).map(round).min().expect("there were rounds");
+    assert!(best < std::time::Duration::from_millis(100), "{best:?} for 3,000 lines");
+}
