@@ -410,8 +410,14 @@ impl Consume {
         }
         self.note_acks();
         self.commit_and_wait()?;
+        // The broker may have taken seconds to answer, and what was left may have come to its end meanwhile.
+        self.note_acks();
+        if self.partitions.is_settled() {
+            self.commit_and_wait()?;
+            return Ok(Ended::Clean);
+        }
         let left = u64::try_from(self.metrics.in_flight.get()).unwrap_or(0);
-        Ok(if self.partitions.is_settled() { Ended::Clean } else { Ended::Unfinished(left) })
+        Ok(Ended::Unfinished(left.max(1))) // A settlement that is on its way to us is not committed.
     }
 }
 

@@ -1,9 +1,12 @@
 //! How many bulk requests are under way at once: as many as the cluster takes. Additive increase, multiplicative decrease.
 //!
 //! More only while all of them are used and the answers come as fast as before; fewer as soon as the node says that it is
-//! busy, or answers later and later. Decisions are pure and get the time handed in; waiting for a place is the thin shell.
+//! busy, or answers later and later. A mean follows answers that slow down little by little, because there are more and more of
+//! them at once; so they are compared with the fastest, too, and what that is is measured anew now and then with fewer at once.
+//! Decisions are pure and get the time handed in; waiting for a place is the thin shell.
 //!
-//! Source: V. Jacobson, "Congestion Avoidance and Control", 1988; the smoothing as in Vector's adaptive concurrency.
+//! Source: V. Jacobson, "Congestion Avoidance and Control", 1988; the smoothing as in Vector's adaptive concurrency; the fastest
+//! answer as in TCP Vegas, and measured anew as in BBR.
 
 use crate::metrics::Metrics;
 use prometheus::IntGauge;
@@ -22,6 +25,11 @@ const WEIGHT: f64 = 0.4;
 const DEVIATIONS: f64 = 2.5;
 /// A latency must be longer than the mean by this part of it, too: a steady node's deviation is next to nothing.
 const LATE_SHARE: f64 = 0.25;
+/// Answers that take longer than the fastest by this factor are late, however slowly it came to that.
+const FASTEST_RATIO: f64 = 2.5;
+/// After so long it is measured anew what the fastest is, with so many times fewer requests at once: then a node whose answers take
+/// longer just because there are more of them shows no slower fastest than before.
+const FASTEST_FOR: Duration = Duration::from_secs(60);
 /// Requests smaller than the largest by this factor say nothing about latency.
 const SMALL: usize = 4;
 /// The shortest time between two decisions.
@@ -108,8 +116,22 @@ struct Control {
     /// Seconds: mean of earlier windows, and how far they were from it.
     mean: Option<f64>,
     deviation: f64,
+    /// Seconds: of the fastest window since it was last measured anew.
+    fastest: Option<f64>,
+    measure_due: Instant,
+    measuring: Measuring,
     bytes_max: usize,
     window: Window,
+}
+
+/// Whether it is being measured what the fastest answers are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Measuring {
+    No,
+    /// There are fewer places, and requests of before are still under way. Then there will be so many again.
+    Emptying(f64),
+    /// This window counts.
+    Now(f64),
 }
 
 /// What was seen since the last decision.
@@ -132,7 +154,10 @@ impl Control {
     fn new(min: usize, max: usize, now: Instant) -> Self {
         let (min, max) = (min.max(1) as f64, max.max(min).max(1) as f64);
         let window = Window::new(now + WINDOW_MIN);
-        Self { min, max, limit: min.max(2.0).min(max), under_way: 0, mean: None, deviation: 0.0, bytes_max: 0, window }
+        let (limit, measuring) = (min.max(2.0).min(max), Measuring::No);
+        let (fastest, measure_due) = (None, now + FASTEST_FOR);
+        let (mean, deviation, under_way, bytes_max) = (None, 0.0, 0, 0);
+        Self { min, max, limit, under_way, mean, deviation, fastest, measure_due, measuring, bytes_max, window }
     }
 
     fn limit(&self) -> usize {
@@ -166,10 +191,36 @@ impl Control {
 
     fn decide(&mut self, now: Instant) {
         let seconds = (self.window.count > 0).then(|| self.window.seconds / f64::from(self.window.count));
+        match self.measuring {
+            Measuring::No => self.adapt(seconds),
+            Measuring::Emptying(before) => self.measuring = Measuring::Now(before),
+            Measuring::Now(before) => {
+                self.fastest = seconds.or(self.fastest);
+                (self.limit, self.measuring) = (if self.window.busy { self.limit } else { before }, Measuring::No);
+                self.measure_due = now + FASTEST_FOR;
+            }
+        }
+        if self.window.busy && self.measuring != Measuring::No {
+            (self.measure_due, self.measuring) = (now + FASTEST_FOR, Measuring::No); // There are few enough now.
+        } else if self.measuring == Measuring::No && now >= self.measure_due {
+            self.measuring = Measuring::Emptying(self.limit);
+            self.limit = (self.limit / FASTEST_RATIO).max(self.min);
+        }
+        let length = self.mean.map_or(WINDOW_MIN, Duration::from_secs_f64).max(WINDOW_MIN);
+        self.window = Window::new(now + length);
+        self.window.full = self.under_way >= self.limit();
+    }
+
+    fn adapt(&mut self, seconds: Option<f64>) {
+        let fastest = [seconds, self.fastest].into_iter().flatten().reduce(f64::min);
         let late = match (seconds, self.mean) {
-            (Some(seconds), Some(mean)) => seconds > mean + (self.deviation * DEVIATIONS).max(mean * LATE_SHARE),
+            (Some(seconds), Some(mean)) => {
+                seconds > mean + (self.deviation * DEVIATIONS).max(mean * LATE_SHARE)
+                    || fastest.is_some_and(|fastest| seconds > fastest * FASTEST_RATIO)
+            }
             _ => false,
         };
+        self.fastest = fastest;
         if self.window.busy {
             self.limit *= BUSY_RATIO;
         } else if late {
@@ -183,9 +234,6 @@ impl Control {
             self.deviation += WEIGHT * ((seconds - mean).abs() - self.deviation);
             self.mean = Some(mean + WEIGHT * (seconds - mean));
         }
-        let length = self.mean.map_or(WINDOW_MIN, Duration::from_secs_f64).max(WINDOW_MIN);
-        self.window = Window::new(now + length);
-        self.window.full = self.under_way >= self.limit();
     }
 }
 
@@ -242,6 +290,60 @@ mod tests {
         assert_eq!(before.last(), Some(&22));
         let after = drive(&mut control, &mut now, 2, 10, 100); // Twenty-two at once take twice as long.
         assert_eq!(after, [23, 20]); // The first window still has answers from before.
+    }
+
+    /// A node that answers `at_once` requests in 100 ms, and more of them as much later as there are more: each answer is only
+    /// little later than the one before. Returns the limit after each round of an hour.
+    fn creep(at_once: f64) -> Vec<usize> {
+        let begun = Instant::now();
+        let (mut now, mut control, mut limits) = (begun, Control::new(1, 64, begun), Vec::new());
+        while now < begun + Duration::from_secs(3600) {
+            let mut sent = 0;
+            while control.take() {
+                sent += 1;
+            }
+            let latency = Duration::from_millis(100).mul_f64((f64::from(sent) / at_once).max(1.0));
+            now += latency;
+            for _ in 0..sent {
+                control.give();
+                control.ended(Sign::Taken, BODY, latency, now);
+            }
+            limits.push(control.limit());
+        }
+        limits
+    }
+
+    #[test]
+    fn answers_that_slow_down_little_by_little_do_not_let_it_creep() {
+        for at_once in [1_u8, 2, 4, 10] {
+            let limits = creep(f64::from(at_once));
+            let most = limits.iter().max().copied().unwrap_or(0);
+            assert!(most <= usize::from(at_once) * 3 + 3, "{at_once} at once: {most}");
+            let few = limits.iter().skip(100).filter(|limit| **limit < usize::from(at_once)).count();
+            assert!(few < limits.len() / 20, "{at_once} at once: fewer in {few} of {} rounds", limits.len());
+        }
+    }
+
+    #[test]
+    fn a_node_that_has_become_slower_for_good_is_used_as_before_after_a_while() {
+        let mut now = Instant::now();
+        let mut control = Control::new(1, 64, now);
+        assert_eq!(drive(&mut control, &mut now, 20, 100, 100).last(), Some(&22));
+        let slow = |control: &mut Control, now: &mut Instant| {
+            let mut sent = 0;
+            while control.take() {
+                sent += 1;
+            }
+            *now += Duration::from_secs(1); // Ten times as long, however few.
+            for _ in 0..sent {
+                control.give();
+                control.ended(Sign::Taken, BODY, Duration::from_secs(1), *now);
+            }
+            control.limit()
+        };
+        let limits: Vec<usize> = (0..180).map(|_| slow(&mut control, &mut now)).collect();
+        assert!(limits[..50].iter().min() < Some(&5), "{limits:?}");
+        assert!(limits.last() > Some(&22), "{limits:?}");
     }
 
     #[test]
