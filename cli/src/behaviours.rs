@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The pages, each with the marks of its rows: how many there are, and their columns.
-const PAGES: [(&str, &str, [(&str, usize, usize); 2]); 2] = [
+/// The pages, each with the marks of its rows.
+const PAGES: [(&str, &str, Marks); 2] = [
     ("behaviours", include_str!("../../docs/behaviours.md"), [("T", 116, 3), ("N", 20, 4)]),
     ("indexer-behaviours", include_str!("../../docs/indexer-behaviours.md"), [("I", 84, 3), ("X", 15, 4)]),
 ];
+/// The letter of a row's id, how many rows have it, and their columns.
+type Marks = [(&'static str, usize, usize); 2];
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Each crate and where its sources are.
 const CRATES: [(&str, &str); 7] = [

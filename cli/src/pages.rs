@@ -170,7 +170,7 @@ fn check_keys<T: DeserializeOwned + Debug>(example: &str, free: &[&str]) {
             written.entry(path).or_default().extend(keys);
         }
     }
-    assert!(known.values().map(BTreeSet::len).sum::<usize>() > 20, "the errors list no keys: {known:?}");
+    assert!(!known.is_empty() && known.values().all(|keys| !keys.is_empty()), "the errors list no keys: {known:?}");
     assert_eq!(written, known);
 }
 

@@ -86,3 +86,27 @@ fn a_fetch_that_fails_is_made_again() {
     assert!(indexer.ended().is_none());
     assert!(total(&indexer, "consume_errors_total") > 0, "none of them failed");
 }
+
+#[test]
+fn a_commit_that_is_refused_is_made_again() {
+    let mut refusing = Refusing::new("commit-refused");
+    refusing.add(200);
+    let indexer = refusing.indexer();
+    refusing.settle_up(&indexer);
+    let commits = |result: &str| {
+        let metrics = indexer.metrics().expect("the indexer answers");
+        metrics.sum_where("tailrace_indexer_commits_total", &format!("result=\"{result}\"")).unwrap_or(0.0)
+    };
+    wait::wait_for("the broker's answer to a commit", LIMIT, || wait::met(commits("ok") > 0.0, || "none".to_owned()));
+    for (refused, code) in [
+        (1.0, Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS),
+        (2.0, Code::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE),
+        (3.0, Code::RD_KAFKA_RESP_ERR_UNKNOWN),
+    ] {
+        refusing.mock.fail(Key::OffsetCommit, &[code]);
+        refusing.add(100);
+        // No record comes after these, so that nothing but the refusal makes it commit once more.
+        refusing.settle_up(&indexer);
+        assert!(commits("failed") >= refused, "{code:?} did not come to the indexer");
+    }
+}

@@ -83,7 +83,7 @@ fn a_recreated_topic_is_read_from_its_beginning() {
     let indexer = bench.scene.indexer().spawn().expect("the indexer starts");
     assert!(bench.settle_up(&indexer).is_empty());
     bench.scene.cluster.delete_topic(&bench.scene.topic).expect("it is deleted");
-    indexer.wait_log(&["topic does not exist"], LIMIT);
+    indexer.wait_log(&["Unknown topic or partition"], LIMIT); // Of a fetch or of the group, whichever asks first.
     bench.scene.cluster.create_topic(&bench.scene.topic, 1).expect("it is made anew");
     bench.add_lines(1, 30, 100); // At offsets that the old one had, too.
     bench.wait_ended();

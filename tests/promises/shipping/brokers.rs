@@ -185,7 +185,7 @@ fn of_a_topic_made_anew_nothing_unacknowledged_is_lost_and_no_id_comes_twice() {
     let told = agent.wait_log(&[&scene.topic, "does not exist"], LIMIT);
     eprintln!("figures anew: {told}");
     // The indexer sleeps until the new topic has more records than the old one had: where it was is a place in the new one, too.
-    indexer.wait_log(&["topic does not exist"], LIMIT);
+    indexer.wait_log(&["Unknown topic or partition"], LIMIT);
     indexer.signal("STOP").expect("it is frozen");
     scene.cluster.create_topic(&scene.topic, 2).expect("the topic is made anew");
     let made = wait::now();
