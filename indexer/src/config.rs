@@ -292,6 +292,8 @@ impl IndexerConfig {
             memory: memory(),
             pipelines: PipelinesConfig::default(),
             decode: Decode::default(),
+            charset: Charset::default(),
+            topics: Vec::new(),
             elasticsearch: None,
             outputs: Vec::new(),
             dead_letter: DeadLetterConfig::default(),

@@ -7,7 +7,7 @@ mod gone;
 mod hold;
 
 use crate::config::Commit;
-use crate::headers;
+use crate::{ffi, headers};
 use crate::lag::Lag;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use event::{Budget, Entry};
 use gone::Gap;
 use rdkafka::Message as _;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -365,9 +365,10 @@ impl Consume {
             return false;
         }
         failpoint::hit("indexer-before-commit");
-        let sent = offsets_of(&places).and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+        let sent = offsets_of(&places).and_then(|list| ffi::commit(self.consumer.client(), &list));
         match sent {
             Ok(()) => {
+                self.consumer.context().commit_sent();
                 self.partitions.committed(&places);
                 failpoint::hit("indexer-after-commit");
                 true
@@ -383,11 +384,10 @@ impl Consume {
     fn commit_and_wait(&mut self) -> anyhow::Result<()> {
         let deadline = monotonic() + COMMIT_WAIT;
         self.poll(Duration::ZERO)?; // An earlier commit may have failed: that has to be known now.
-        let answered = self.consumer.context().commits();
         if !self.commit() {
             return Ok(());
         }
-        while self.consumer.context().commits() == answered && monotonic() < deadline {
+        while self.consumer.context().has_unanswered_commits() && monotonic() < deadline {
             self.poll(FULL_WAIT)?;
         }
         Ok(())

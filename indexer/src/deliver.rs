@@ -5,6 +5,7 @@
 //! down the batches in flight wait here, the stages before fill up, and the consumer pauses.
 
 mod job;
+mod progress;
 mod slots;
 
 use crate::batch::{Batch, Origin};
@@ -19,6 +20,7 @@ use crate::parcel::Parcel;
 use crate::retry::{self, Later, Next, Note};
 use crate::settle::{Cause, Fate, Verdict, settle};
 use job::{Dying, Job};
+pub use progress::Progress;
 use service::backoff::Backoff;
 use service::failpoint;
 use service::health::Health;
@@ -35,6 +37,9 @@ const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::
 /// Waits while a person is needed: wrong credentials, a wrong address, the breaker.
 const ALARM_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
+/// No document taken for so many of the shortest waits: the cluster was away.
+const AWAY_WAITS: u32 = 10;
+
 /// What all deliveries share.
 pub struct Delivery {
     /// Where documents go.
@@ -47,8 +52,8 @@ pub struct Delivery {
     pub dead_letters: Box<dyn DeadLetters>,
     /// Where records wait that are refused for now, or come too early; `None`: nowhere but here.
     pub later: Option<Box<dyn Later>>,
-    /// When a document was last taken.
-    pub progress: Mutex<Option<Instant>>,
+    /// When documents were last taken.
+    pub progress: Progress,
     /// The clock on the wall, milliseconds since 1970.
     pub wall_ms: fn() -> i64,
     /// Judges whether too many do; `None`: switched off.
@@ -133,9 +138,15 @@ impl Delivery {
             }
             self.put_off_stuck(&mut job, slot.as_mut()).await;
             let wait = self.end_pass(&mut job).await;
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+            self.rest(&mut job, wait).await;
+        }
+    }
+
+    /// Waits before a resend. If the cluster comes back meanwhile, that is at once, and the next waits are short again.
+    async fn rest(&self, job: &mut Job, wait: Duration) {
+        if self.progress.rest(wait).await {
+            job.retry.reset();
+            job.alarm.reset();
         }
     }
 
@@ -176,7 +187,11 @@ impl Delivery {
                 self.metrics.retried.with_label_values(&[reason]).inc_by(chosen.len() as u64);
                 job.again.extend(chosen);
                 let wait = job.retry.next();
-                tokio::time::sleep(after.map_or(wait, |after| after.max(wait))).await;
+                match after {
+                    // The node knows best when it wants to be asked again.
+                    Some(after) => tokio::time::sleep(after.max(wait)).await,
+                    None => self.rest(job, wait).await,
+                }
                 job.rested = true;
             }
             Verdict::Halve(cause) => {
@@ -194,7 +209,8 @@ impl Delivery {
                 self.set_health(Some(format!("{url} answers {}: {}", cause.status, cause.reason)));
                 self.metrics.retried.with_label_values(&["alarm"]).inc_by(chosen.len() as u64);
                 job.again.extend(chosen);
-                tokio::time::sleep(job.alarm.next()).await;
+                let wait = job.alarm.next();
+                self.rest(job, wait).await;
                 job.rested = true;
             }
         }
@@ -243,7 +259,7 @@ impl Delivery {
             self.metrics.failure_stored.inc_by(stored);
         }
         if !safe.is_empty() {
-            *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.progress.taken(Instant::now(), self.waits.retry.0 * AWAY_WAITS);
         }
         job.settled(safe.into_iter());
     }
@@ -268,7 +284,7 @@ impl Delivery {
     /// taken it waits here, and makes way.
     async fn put_off_stuck(&self, job: &mut Job, slot: Option<&mut Slot>) {
         let Some(later) = &self.later else { return };
-        let progress = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress.last();
         let stuck = progress.map(|progress| job.take_stuck(later.after(), progress)).unwrap_or_default();
         let (mut notes, now_ms) = (Vec::new(), (self.wall_ms)());
         for (at, reason) in stuck {

@@ -112,7 +112,7 @@ impl Direct {
             output: Output::Search { cluster, named },
             dead_letters: crate::dead_letters(&config, &metrics)?,
             later: None,
-            progress: Mutex::default(),
+            progress: deliver::Progress::default(),
             wall_ms: service::clock::wall_ms,
             pace: Pace::new(pace.min, pace.max, &metrics),
             ceiling: Mutex::default(),

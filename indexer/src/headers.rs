@@ -1,16 +1,14 @@
 //! Headers of a Kafka record → what our agent tells in them. See [`event::wire`].
 //!
 //! Asked of librdkafka by name: its Rust wrapper panics at a header whose name is not UTF-8, which anybody can write.
-#![allow(unsafe_code)]
 
+use crate::ffi;
 use crate::parcel::{Home, PutOff, SentLine};
 use event::{Incarnation, wire};
 use rdkafka::Message as _;
-use rdkafka::bindings as native;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage};
+use rdkafka::message::BorrowedMessage;
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_void};
-use std::ptr;
+use std::ffi::CString;
 use std::sync::LazyLock;
 
 /// Not to be indexed, or not to be taken from a retry topic, before this time: RFC 3339, or milliseconds since 1970.
@@ -66,7 +64,7 @@ pub enum Body<'m> {
 /// Errors: what is wrong with them.
 pub fn sent<'m>(message: &'m BorrowedMessage<'_>) -> Option<Result<Sent<'m>, String>> {
     let headers = message.headers()?;
-    read(|name| value(headers, name))
+    read(|header| ffi::header(headers, &NAMES[header as usize]))
 }
 
 /// What headers tell of a record's waits, if they do. Only in a retry topic do they say where it stood before.
@@ -74,7 +72,7 @@ pub fn sent<'m>(message: &'m BorrowedMessage<'_>) -> Option<Result<Sent<'m>, Str
 /// Errors: why the time cannot be read.
 pub fn put_off(message: &BorrowedMessage<'_>, is_retry: bool) -> Option<Result<PutOff, String>> {
     let headers = message.headers()?;
-    read_put_off(is_retry, |name| value(headers, name))
+    read_put_off(is_retry, |header| ffi::header(headers, &NAMES[header as usize]))
 }
 
 fn read_put_off<'m>(is_retry: bool, of: impl Fn(Header) -> Option<&'m [u8]>) -> Option<Result<PutOff, String>> {
@@ -222,23 +220,6 @@ static NAMES: LazyLock<[CString; 15]> = LazyLock::new(|| {
     ]
     .map(|name| CString::new(name).expect("a constant without a zero byte"))
 });
-
-/// The last value of a header. `None` if there is none, or it is null.
-fn value(headers: &BorrowedHeaders, header: Header) -> Option<&[u8]> {
-    let (mut start, mut bytes) = (ptr::null::<c_void>(), 0);
-    // SAFETY: the wrapper's reference is the address of librdkafka's own list, which it lends for as long as the message
-    // lives; the name ends with a zero byte.
-    let error = unsafe {
-        let list = ptr::from_ref(headers).cast::<native::rd_kafka_headers_t>();
-        let name = NAMES[header as usize].as_ptr();
-        native::rd_kafka_header_get_last(list, name, &raw mut start, &raw mut bytes)
-    };
-    if error != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || start.is_null() {
-        return None;
-    }
-    // SAFETY: librdkafka tells where the value lies and how long it is; it lives as long as the message.
-    Some(unsafe { std::slice::from_raw_parts(start.cast(), bytes) })
-}
 
 #[cfg(test)]
 mod tests {

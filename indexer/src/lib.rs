@@ -24,6 +24,7 @@ pub mod decode;
 pub mod deliver;
 pub mod direct;
 pub mod dlq;
+mod ffi;
 pub mod group;
 pub mod headers;
 pub mod index_name;
@@ -207,7 +208,7 @@ async fn run(part: &Part, shell: Shell, metrics: Metrics, plans: &Arc<Plans>) ->
         output: output(part, &metrics)?,
         dead_letters: dead_letters(config, &metrics)?,
         later: later(config)?,
-        progress: Mutex::default(),
+        progress: deliver::Progress::default(),
         wall_ms: service::clock::wall_ms,
         pace: Pace::new(pace.min, pace.max, &metrics),
         ceiling: Mutex::default(),

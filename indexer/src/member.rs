@@ -33,7 +33,7 @@ pub enum Change {
 pub struct Member {
     changes: Mutex<VecDeque<Change>>,
     closing: AtomicBool,
-    commits: AtomicU64,
+    unanswered: AtomicU64,
     commit_failed: AtomicBool,
     /// Topics that the brokers did not know when they were asked.
     gone: Mutex<BTreeSet<String>>,
@@ -47,9 +47,9 @@ impl Member {
     /// A member that has been assigned nothing yet.
     pub fn new(metrics: Metrics, health: Health) -> Self {
         let changes = Mutex::default();
-        let (closing, commits, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
+        let (closing, unanswered, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
         let (gone, resets, has_resets) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { changes, closing, commits, commit_failed, gone, resets, has_resets, metrics, health }
+        Self { changes, closing, unanswered, commit_failed, gone, resets, has_resets, metrics, health }
     }
 
     /// The next change that waits.
@@ -62,9 +62,14 @@ impl Member {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// How many commits have been answered.
-    pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
+    /// A commit is on its way; `commit_callback` tells what the broker says of it.
+    pub fn commit_sent(&self) {
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// True while the broker has not answered all commits.
+    pub fn has_unanswered_commits(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) > 0
     }
 
     /// True if a commit failed since the last call.
@@ -202,7 +207,7 @@ impl ConsumerContext for Member {
             tracing::warn!(%error, "offsets could not be committed, committing again");
             self.commit_failed.store(true, Ordering::Release);
         }
-        self.commits.fetch_add(1, Ordering::AcqRel);
+        self.unanswered.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -218,7 +218,7 @@ fn setup(url: &str, fail_letters: u32) -> Setup {
         ceiling: Mutex::default(),
         dead_letters: Box::new(kept),
         later: None,
-        progress: Mutex::default(),
+        progress: Progress::default(),
         wall_ms: || 0,
         breaker: Some(Mutex::default()),
         metrics: metrics.clone(),

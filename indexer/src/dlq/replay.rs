@@ -5,7 +5,7 @@ use crate::batch::{Batch, Filling, Origin};
 use crate::bulk::Cluster;
 use crate::config::{BatchConfig, DocumentId, IndexerConfig};
 use crate::dead_letter::{DeadLetters, Letter, Writing};
-use crate::deliver::{Delivery, Waits};
+use crate::deliver::{Delivery, Progress, Waits};
 use crate::headers;
 use crate::metrics::Metrics;
 use crate::output::Output;
@@ -117,7 +117,7 @@ impl Replay {
             ceiling: Mutex::default(),
             dead_letters: Box::new(Noted(failed.clone())),
             later: None,
-            progress: Mutex::default(),
+            progress: Progress::default(),
             wall_ms,
             breaker: None,
             metrics: self.metrics.clone(),

@@ -239,9 +239,9 @@ fn a_null_value_is_dropped_and_counted_and_settles_its_record() {
     let metrics = metrics();
     let plan = plan(Decode::Json, DocumentId::Event, &metrics);
     let (parcel, mut rx) = crate::parcel::tests::nulls(2, &metrics);
-    let mut worker = worker(&plan);
+    let (mut worker, route) = (worker(&plan), plan.route("t"));
     for record in 0..2 {
-        assert!(worker.record(&parcel, record, None, 1_700_000_000_000, monotonic()).is_none());
+        assert!(worker.record(&parcel, record, &route, 1_700_000_000_000, monotonic()).is_none());
     }
     assert!(worker.filling.take().is_none(), "nothing is sent");
     assert_eq!(plan.tombstones.get(), 2);

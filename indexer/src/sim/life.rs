@@ -7,7 +7,7 @@ use crate::batch::{Batch, Filling};
 use crate::breaker::Breaker;
 use crate::bulk::{Cluster, Host};
 use crate::config::{BatchConfig, Compression, Decode, DocumentId};
-use crate::deliver::{self, Delivery, Waits};
+use crate::deliver::{self, Delivery, Progress, Waits};
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::pace::Pace;
@@ -64,7 +64,7 @@ pub(super) async fn live(world: &mut World, node: &Arc<Node>, random: &mut Rng) 
         }
         partitions.committed(&places);
         // Others are taken all the time.
-        *delivery.progress.lock().expect("no test panics with it") = Some(tokio::time::Instant::now());
+        delivery.progress.taken(tokio::time::Instant::now(), Duration::MAX);
         poll(world, &mut next, &mut partitions, random);
         poll_retry(world, &mut next_retry, &mut partitions);
         let mut parcels = Vec::new();
@@ -163,7 +163,7 @@ fn delivery(world: &World, node: &Arc<Node>, batches_max: usize, random: &mut Rn
         ceiling: Mutex::default(),
         dead_letters: world.dead_letters(random.fork()),
         later: Some(world.later()),
-        progress: Mutex::default(),
+        progress: Progress::default(),
         wall_ms,
         breaker: Some(Mutex::new(Breaker::default())),
         metrics: metrics.clone(),
