@@ -12,7 +12,7 @@ use crate::why::ask;
 use agent::told;
 use anyhow::Context as _;
 use event::Input;
-use service::load::{ByteSize, parse_duration, read_config};
+use service::load::{ByteSize, parse_duration};
 use shipper::limit::{Minute, ShownPlan, Simulated, SimulatedSource, simulate};
 use stamp::Stamps;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,6 @@ mod gone;
 mod hold;
 
 use crate::config::Commit;
-use crate::{ffi, headers};
 use crate::lag::Lag;
 use crate::member::{Change, Member};
 use crate::metrics::Metrics;
@@ -15,6 +14,7 @@ use crate::parcel::{Parcel, PutOff};
 use crate::partitions::{Incoming, Partitions, Spot, Still};
 use crate::topics::Subscription;
 use crate::valley::Valley;
+use crate::{ffi, headers};
 use anyhow::Context as _;
 use event::{Budget, Entry};
 use gone::Gap;
