@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::Parser as _;
+use service::load::read_config;
 use std::fs;
 
 #[derive(clap::Parser)]

@@ -15,7 +15,7 @@ const PIPELINES: &[(&str, &str)] = &[
         "processors:\n  - set: {field: seen, value: 'yes'}\n  - convert: {field: message, type: integer, tag: num}\n",
     ),
     ("moves", "processors:\n  - set: {field: _index, value: other-index}\n  - set: {field: _id, value: own-id}\n"),
-    ("routes", "processors:\n  - set: {field: _routing, value: '{{user}}'}\n"),
+    ("routes", "processors:\n  - set: {field: _routing, value: '{{{user}}}'}\n"),
     ("escapes", "processors:\n  - set: {field: _index, value: '../x'}\n"),
 ];
 
