@@ -404,4 +404,23 @@ mod tests {
         batch.done(batch.items.iter().map(|item| item.origin));
         assert_eq!(metrics.in_flight.get(), 0);
     }
+
+    #[test]
+    fn what_waited_in_a_retry_topic_has_no_moments() {
+        use crate::parcel::{Home, PutOff, tests::parcel_of};
+        let home = Home { topic: "logs".into(), partition: 0, offset: 7, timestamp_ms: Some(5) };
+        let waited = PutOff { home: Some(home), ..PutOff::default() };
+        let was_due = PutOff { due_ms: Some(1), ..PutOff::default() }; // In its own topic, with a time that has passed.
+        let waits = [(b"a".as_slice(), None), (b"b", Some(waited)), (b"c", Some(was_due))];
+        let (parcel, _rx) = parcel_of(&waits, &Metrics::new(&Registry::default()));
+        let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
+        for record in 0..3 {
+            filling.body().push(b'x');
+            let made = Made { read_ms: NonZeroI64::new(9), ..Made::default() };
+            assert!(filling.push(&parcel, record, made, now).is_none());
+        }
+        let batch = filling.take().expect("it holds three");
+        let moments = Moments { read_ms: Some(9), broker_ms: Some(1_700_000_000_000), parsed_ms: None };
+        assert_eq!([0, 1, 2].map(|at| batch.moments(at)), [Some(moments), None, Some(moments)]);
+    }
 }
