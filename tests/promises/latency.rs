@@ -117,3 +117,35 @@ fn lag_in_seconds_the_forecast_of_retention_and_the_latency_of_each_stage_are_to
     });
     scene.check_equations(None, Some(&indexer));
 }
+
+/// What a partition keeps, and the length of a record in it.
+const KEPT_BYTES: u64 = 1 << 30;
+const RECORD_BYTES: usize = 200;
+/// Records that are written at once.
+const AT_ONCE: u64 = 500;
+
+#[test]
+fn where_bytes_are_limited_the_forecast_follows_the_growth() {
+    let scene = Scene::shared("latency-bytes", 1);
+    let kept = KEPT_BYTES.to_string();
+    scene.cluster.set(ResourceSpecifier::Topic(&scene.topic), &[("retention.bytes", &kept)]).expect("the topic is set");
+    let mut indexer = scene.indexer().spawn().expect("the indexer starts");
+    indexer.wait_ready(LIMIT);
+    let line = vec![b'x'; RECORD_BYTES];
+    let records = vec![line.as_slice(); AT_ONCE as usize];
+    let (begun, mut written) = (wait::now(), 0);
+    let (left, _) = wait::wait_for("a forecast by bytes", LIMIT, || {
+        scene.cluster.produce(&scene.topic, 0, &records).map_err(|error| error.to_string())?;
+        written += AT_ONCE;
+        let left = gauge(&indexer, "retention_left_seconds", 0);
+        // By time it is a week.
+        left.filter(|left| *left < 86_400.0).ok_or_else(|| format!("{left:?}; {}", indexer.log_tail()))
+    });
+    let bytes_per_s = (written * RECORD_BYTES as u64) as f64 / begun.elapsed().as_secs_f64();
+    let expected = KEPT_BYTES as f64 / bytes_per_s;
+    eprintln!(
+        "figures latency: {left} s left at {bytes_per_s:.0} bytes a second, {expected:.0} s by the bytes of values"
+    );
+    assert!((expected / 4.0..expected * 4.0).contains(&left), "{left} s, {expected:.0} s expected");
+    assert!(indexer.stop(LIMIT).success(), "{}", indexer.log_tail());
+}
