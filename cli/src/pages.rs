@@ -264,13 +264,19 @@ fn metrics_of_the_code() -> BTreeSet<[String; 3]> {
         gauges.with_label_values(&["x"]).set(0);
     }
     shipper.overflow_groups_in_flight.with_label_values(&["x"]).set(0);
-    indexer.lag.with_label_values(&["x", "0"]).set(0);
+    for gauges in [&indexer.lag, &indexer.lag_seconds, &indexer.retention_left] {
+        gauges.with_label_values(&["x", "0"]).set(0);
+    }
+    indexer.latency_backward.with_label_values(&["x"]).inc();
     shipper.guarantee.with_label_values(&["x"]).set(0);
 
     let text = registry.text();
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let labels = |name: &str| {
-        let labelled = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
+        let labelled = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.strip_prefix("_count").unwrap_or(rest).strip_prefix('{')?.split_once('}') // Histograms have none of their bare name.
+        });
         let pairs = labelled.map_or("", |(pairs, _)| pairs).split(',');
         pairs.filter_map(|pair| Some(pair.split_once('=')?.0)).collect::<Vec<_>>().join(", ")
     };
@@ -285,7 +291,9 @@ fn names_in_the_sources() -> BTreeSet<String> {
     let indexer = include_str!("../../indexer/src/metrics.rs");
     let mut names = BTreeSet::new();
     for (prefix, source) in [("agent", agent), ("shipper", shipper), ("indexer", indexer)] {
-        for call in ["counter(\"", "counters(\"", "gauge(\"", "gauge(&name(\"", "gauges(\"", "histogram(\""] {
+        for call in
+            ["counter(\"", "counters(\"", "gauge(\"", "gauge(&name(\"", "gauges(\"", "histogram(\"", "tallies(\""]
+        {
             for (_, rest) in source.match_indices(call).map(|(at, _)| source.split_at(at + call.len())) {
                 let name = rest.split('"').next().unwrap_or_default();
                 let whole = format!("tailrace_{prefix}_{name}");

@@ -3,11 +3,13 @@
 //! Body: newline-delimited JSON, an action line and the document, as `_bulk` takes it.
 
 use crate::config::BatchConfig;
+use crate::latency::Moments;
 use crate::parcel::Parcel;
 use crate::pool::Pool;
 use crate::settle::Cause;
 use bytes::Bytes;
 use compact_str::CompactString;
+use std::num::NonZeroI64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,8 @@ pub struct Item {
     pub end: usize,
     /// The pipeline that made it, in the batch's list of names.
     pub pipeline: u32,
+    /// When its line was read, milliseconds since 1970.
+    pub read_ms: Option<NonZeroI64>,
 }
 
 /// What is sent in one bulk request.
@@ -90,6 +94,17 @@ impl Batch {
         &self.parcels[origin.parcel as usize]
     }
 
+    /// When things happened to the document at `at`; `None` if it waited in a retry topic.
+    pub fn moments(&self, at: u32) -> Option<Moments> {
+        let Item { origin, read_ms, .. } = self.items[at as usize];
+        let parcel = self.parcel(origin);
+        if parcel.put_off(origin.record).is_some_and(|put_off| put_off.home.is_some()) {
+            return None;
+        }
+        let broker_ms = parcel.records[origin.record as usize].timestamp_ms;
+        Some(Moments { read_ms: read_ms.map(NonZeroI64::get), broker_ms, parsed_ms: parcel.parsed_ms })
+    }
+
     /// The records of `origins` are safe; the caller has counted how they ended.
     pub fn done(&self, origins: impl Iterator<Item = Origin>) {
         let mut run: Option<(u32, u32)> = None; // Neighbours are mostly of one parcel: one subtraction for all of them.
@@ -116,6 +131,8 @@ pub struct Made<'p> {
     pub pipeline: Option<&'p str>,
     /// The processor that failed on it.
     pub failed: Option<String>,
+    /// When its line was read, milliseconds since 1970.
+    pub read_ms: Option<NonZeroI64>,
 }
 
 /// Room in a body beyond its limit, so that the document which goes over it does not make the buffer grow.
@@ -191,7 +208,7 @@ impl Filling {
         if let Some(processor) = made.failed {
             self.failed.push((self.items.len() as u32, processor));
         }
-        self.items.push(Item { origin, end: self.body.len(), pipeline });
+        self.items.push(Item { origin, end: self.body.len(), pipeline, read_ms: made.read_ms });
         full.or_else(|| if self.is_full() { self.take() } else { None })
     }
 
@@ -291,7 +308,7 @@ mod tests {
         let mut batches = Vec::new();
         for (record, &size) in sizes.iter().enumerate() {
             filling.body().extend(std::iter::repeat_n(b'a' + record as u8, size));
-            batches.extend(filling.push(&parcel, record as u32, Made { pipeline: Some("p"), failed: None }, now));
+            batches.extend(filling.push(&parcel, record as u32, Made { pipeline: Some("p"), ..Made::default() }, now));
         }
         batches.extend(filling.take());
         let got: Vec<Vec<usize>> = batches
@@ -386,5 +403,24 @@ mod tests {
         assert_eq!(batch.body_of(&[0, 1, 2]).as_ref(), b"aabbbc");
         batch.done(batch.items.iter().map(|item| item.origin));
         assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[test]
+    fn what_waited_in_a_retry_topic_has_no_moments() {
+        use crate::parcel::{Home, PutOff, tests::parcel_of};
+        let home = Home { topic: "logs".into(), partition: 0, offset: 7, timestamp_ms: Some(5) };
+        let waited = PutOff { home: Some(home), ..PutOff::default() };
+        let was_due = PutOff { due_ms: Some(1), ..PutOff::default() }; // In its own topic, with a time that has passed.
+        let waits = [(b"a".as_slice(), None), (b"b", Some(waited)), (b"c", Some(was_due))];
+        let (parcel, _rx) = parcel_of(&waits, &Metrics::new(&Registry::default()));
+        let (mut filling, now) = (filling(BatchConfig::default()), service::clock::monotonic());
+        for record in 0..3 {
+            filling.body().push(b'x');
+            let made = Made { read_ms: NonZeroI64::new(9), ..Made::default() };
+            assert!(filling.push(&parcel, record, made, now).is_none());
+        }
+        let batch = filling.take().expect("it holds three");
+        let moments = Moments { read_ms: Some(9), broker_ms: Some(1_700_000_000_000), parsed_ms: None };
+        assert_eq!([0, 1, 2].map(|at| batch.moments(at)), [Some(moments), None, Some(moments)]);
     }
 }

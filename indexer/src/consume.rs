@@ -5,6 +5,7 @@
 
 mod gone;
 mod hold;
+mod watch;
 
 use crate::config::Commit;
 use crate::lag::Lag;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
+pub use watch::Watch;
 
 /// Longest wait in one poll.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -104,6 +106,8 @@ pub struct Consume {
     pub commit: Commit,
     /// What decides how fast overflow topics are read, and by which lag; none: there are none.
     pub overflow: Option<(Valley, Lag)>,
+    /// What tells how far behind the group is, and how long records are kept.
+    pub watch: Watch,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -175,6 +179,7 @@ impl Consume {
         self.look_for_lost(round)?;
         self.look_for_gone(round);
         self.rewind();
+        self.watch();
         if !round.paused {
             self.wake();
         }

@@ -13,6 +13,7 @@ use crate::breaker::Breaker;
 use crate::bulk::Cluster;
 use crate::ceiling::Ceiling;
 use crate::dead_letter::{DeadLetters, Letter};
+use crate::latency::Latencies;
 use crate::metrics::Metrics;
 use crate::output::{Action, Copies, Copy, Output};
 use crate::pace::{Pace, Sign};
@@ -233,12 +234,15 @@ impl Delivery {
 
     fn settle_items(&self, job: &mut Job, chosen: Vec<u32>, fates: Vec<Fate>) {
         let (mut indexed, mut duplicate, mut stored) = (0_u64, 0_u64, 0_u64);
-        let mut safe = Vec::with_capacity(chosen.len());
+        let (mut safe, mut latencies) = (Vec::with_capacity(chosen.len()), Latencies::new((self.wall_ms)()));
         for (at, fate) in chosen.into_iter().zip(fates) {
             match fate {
                 Fate::Done(failure_store) => {
                     indexed += 1;
                     stored += u64::from(failure_store);
+                    if let Some(moments) = job.batch.moments(at) {
+                        latencies.add(moments);
+                    }
                     safe.push(job.batch.items[at as usize].origin);
                 }
                 Fate::Duplicate => {
@@ -252,6 +256,7 @@ impl Delivery {
                 Fate::Dead(cause) => job.doom(at, *cause),
             }
         }
+        latencies.tell(&self.metrics);
         self.metrics.indexed.inc_by(indexed);
         self.metrics.duplicate.inc_by(duplicate);
         if stored > 0 {

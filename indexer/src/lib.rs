@@ -25,10 +25,12 @@ pub mod deliver;
 pub mod direct;
 pub mod dlq;
 mod ffi;
+pub mod forecast;
 pub mod group;
 pub mod headers;
 pub mod index_name;
 pub mod lag;
+pub mod latency;
 pub mod member;
 pub mod metrics;
 pub mod output;
@@ -39,6 +41,7 @@ pub mod pool;
 pub mod process;
 pub mod read_back;
 pub mod reload;
+pub mod retention;
 pub mod retry;
 mod routing;
 pub mod settle;
@@ -55,7 +58,7 @@ pub use reload::Reloader;
 use anyhow::Context as _;
 use batch::{Batch, Filling};
 use config::{BatchConfig, DeadLetterTo, OutputTo, OverflowConfig, Part};
-use consume::{Consume, Lane, Patience};
+use consume::{Consume, Lane, Patience, Watch};
 use dead_letter::{DeadLetterFile, DeadLetterIndex, DeadLetterTopic, DeadLetters};
 use deliver::Delivery;
 use event::Budget;
@@ -358,7 +361,7 @@ fn start_consumer(
     metrics: Metrics,
 ) -> oneshot::Receiver<anyhow::Result<Ended>> {
     let (result, receiver) = oneshot::channel();
-    let (config, health) = (config.clone(), shell.health.clone());
+    let (config, health, runtime) = (config.clone(), shell.health.clone(), tokio::runtime::Handle::current());
     let work = move || -> anyhow::Result<Ended> {
         let consumer = group::consumer(&config, member::Member::new(metrics.clone(), health.clone()))?;
         let wanted = Wanted::new(&config).map_err(anyhow::Error::msg)?;
@@ -372,6 +375,9 @@ fn start_consumer(
         let retry_topics = config.retry.topics().into_iter().collect();
         let partitions = partitions.with_overflow(&config.overflow.topics);
         let overflow = overflow(&config, &topics, &stop)?;
+        let always = config.overflow.topics.clone();
+        let retention = retention::watch(group::base(&config)?, topics, always, runtime, stop.clone())?;
+        let watch = Watch::new(retention, config.kafka.retention_warning, health);
         let config::KafkaConfig { strict, commit, .. } = config.kafka;
         let consume = Consume {
             consumer,
@@ -385,6 +391,7 @@ fn start_consumer(
             strict,
             commit,
             overflow,
+            watch,
             metrics,
         };
         consume.run(&stop)

@@ -3,7 +3,9 @@
 //! Rebalances are only written down here: the loop acts on them, because only it knows what is in flight, and librdkafka
 //! waits for the answer. While closing they are answered at once.
 
+use crate::forecast::Received;
 use crate::metrics::Metrics;
+use crate::partitions::Heard;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -28,6 +30,9 @@ pub enum Change {
     Revoke(Vec<(String, i32)>),
 }
 
+/// How partitions stand, and what was received of them.
+pub type Hearing = (Vec<(String, i32, Heard)>, Received);
+
 /// The consumer's context: its side of the group.
 #[derive(Debug)]
 pub struct Member {
@@ -39,6 +44,7 @@ pub struct Member {
     gone: Mutex<BTreeSet<String>>,
     resets: Mutex<Vec<Reset>>,
     has_resets: AtomicBool,
+    heard: Mutex<Option<Hearing>>,
     metrics: Metrics,
     health: Health,
 }
@@ -49,7 +55,8 @@ impl Member {
         let changes = Mutex::default();
         let (closing, unanswered, commit_failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
         let (gone, resets, has_resets) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { changes, closing, unanswered, commit_failed, gone, resets, has_resets, metrics, health }
+        let heard = Mutex::default();
+        Self { changes, closing, unanswered, commit_failed, gone, resets, has_resets, heard, metrics, health }
     }
 
     /// The next change that waits.
@@ -82,6 +89,13 @@ impl Member {
     /// Topics that were found to be gone since the last call.
     pub fn take_gone(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Member {
+    /// What was last told of the partitions, once.
+    pub fn take_heard(&self) -> Option<Hearing> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -138,6 +152,24 @@ fn gone(error: &KafkaError, reason: &str) -> Option<String> {
     Some(topic.to_owned())
 }
 
+fn hearing(statistics: &Statistics) -> Hearing {
+    let (mut heard, mut received) = (Vec::new(), Received::default());
+    received.wire_bytes = statistics.brokers.values().map(|broker| broker.rxbytes).sum();
+    for topic in statistics.topics.values() {
+        for (&partition, status) in topic.partitions.iter().filter(|(partition, _)| **partition >= 0) {
+            if status.rxmsgs > 0 {
+                received.partitions.insert((topic.topic.clone(), partition), (status.rxmsgs, status.rxbytes));
+            }
+            // Below 0: not known. What is not fetched is not told of anew.
+            if status.fetch_state == "active" && status.ls_offset >= 0 && status.next_offset >= 0 {
+                let has_more = status.fetchq_cnt > 0 || status.next_offset < status.ls_offset;
+                heard.push((topic.topic.clone(), partition, Heard { end: status.ls_offset, has_more }));
+            }
+        }
+    }
+    (heard, received)
+}
+
 impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         match level {
@@ -167,6 +199,7 @@ impl ClientContext for Member {
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0) {
             self.health.set(PART, None);
         }
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(hearing(&statistics));
         for topic in statistics.topics.values() {
             for (partition, status) in &topic.partitions {
                 if *partition >= 0 && status.consumer_lag >= 0 && status.fetch_state != "none" {

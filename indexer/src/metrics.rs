@@ -2,8 +2,10 @@
 //!
 //! `consumed = indexed + duplicate + dead_lettered + dropped + put_off + returned + in_flight` holds at every quiet moment.
 
+use crate::latency::STAGES;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service::metrics::Registry;
+use service::tally::Tallies;
 
 /// Seconds; a bulk request takes from a millisecond to its time-out.
 const LATENCY_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -43,6 +45,14 @@ pub struct Metrics {
     pub lost: IntCounterVec,
     /// Records that wait in their partition, by topic and partition.
     pub lag: IntGaugeVec,
+    /// Seconds since the oldest record that is not safe was written, by topic and partition.
+    pub lag_seconds: IntGaugeVec,
+    /// Seconds until retention may delete the first record that is not safe, by topic and partition.
+    pub retention_left: IntGaugeVec,
+    /// How long records took, by stage.
+    pub latency: Tallies,
+    /// Records of which a stage ended before it began, by the clocks, by stage.
+    pub latency_backward: IntCounterVec,
     /// Records whose pipeline failed; they are indexed all the same.
     pub pipeline_failures: IntCounterVec,
     /// Records that asked for a pipeline that is not loaded; they are indexed all the same.
@@ -82,6 +92,13 @@ impl Metrics {
         };
         let gauge = |name: &str, help: &str| registry.gauge(&format!("tailrace_indexer_{name}"), help);
         let lag = registry.gauges("tailrace_indexer_lag", "records waiting in the partition", &["topic", "partition"]);
+        let age = "seconds since the oldest record of the partition that is not safe was written";
+        let lag_seconds = registry.gauges("tailrace_indexer_lag_seconds", age, &["topic", "partition"]);
+        let left = "seconds until retention may delete the first record of the partition that is not safe";
+        let retention_left = registry.gauges("tailrace_indexer_retention_left_seconds", left, &["topic", "partition"]);
+        let stages = "seconds that records took, by stage";
+        let latency = registry.tallies("tailrace_indexer_latency_seconds", stages, "stage", &STAGES);
+        let backward = "records of which the stage ended before it began, by the clocks";
         let seconds = "seconds from sending a bulk request to its whole answer";
         Self {
             consumed: counter("consumed_total", "records handed on by the consumer"),
@@ -100,6 +117,10 @@ impl Metrics {
             failure_stored: counter("failure_stored_total", "documents that went into a failure store"),
             lost: counters("lost_total", "records that were gone before they were read", "topic"),
             lag,
+            lag_seconds,
+            retention_left,
+            latency,
+            latency_backward: counters("latency_backward_total", backward, "stage"),
             pipeline_failures: counters("pipeline_failures_total", "records whose pipeline failed", "pipeline"),
             pipeline_unknown: counter("pipeline_unknown_total", "records that asked for a pipeline that is not loaded"),
             undecodable: counter("undecodable_total", "payloads with bytes that are not UTF-8"),

@@ -148,6 +148,8 @@ pub struct Parcel {
     buffer: Vec<u8>,
     /// In the order of the partition.
     pub records: Vec<Taken>,
+    /// When parsing it was begun, milliseconds since 1970.
+    pub parsed_ms: Option<i64>,
     origins: Vec<Origin>,
     left: AtomicU32,
     ack: Mutex<Option<Ack>>,
@@ -172,7 +174,8 @@ impl Parcel {
         metrics.consumed.inc_by(records.len() as u64);
         metrics.in_flight.add(records.len() as i64);
         let left = AtomicU32::new(u32::try_from(records.len()).expect("a parcel is bounded to far fewer records"));
-        Self { topic, partition, buffer, records, origins, left, ack: Mutex::new(Some(ack)), metrics, buffers }
+        let (parsed_ms, ack) = (None, Mutex::new(Some(ack)));
+        Self { topic, partition, buffer, records, parsed_ms, origins, left, ack, metrics, buffers }
     }
 
     /// `count` of the records are safe. The caller has counted how they ended.

@@ -3,12 +3,15 @@
 //! Every assignment is a stream of its own in the [`Ledger`]; a rewind starts the next epoch of it. Settlements of an
 //! earlier life no longer count, so nothing is ever committed for a partition that was lost.
 
+mod age;
 mod place;
 
 use crate::headers::{Body, Sent};
 use crate::metrics::Metrics;
 use crate::parcel::{Gathered, Origin, Parcel, Place, PutOff, Taken};
 use crate::pool::Pool;
+use age::Age;
+pub use age::{Behind, Heard, Standing};
 use event::wire::{self, Form};
 use event::{Ack, Anchor, Debt, Entry, Ledger, Permit, Progress, StreamId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -55,6 +58,7 @@ pub struct Track {
     is_overflow: bool,
     /// Where to read again, until the consumer has sought there; what arrives before that is not taken.
     rewind: Option<u64>,
+    age: Age,
 }
 
 /// A record that is not due, and when it is.
@@ -131,6 +135,7 @@ impl Partitions {
             paused: false,
             is_overflow,
             rewind: None,
+            age: Age::default(),
         };
         self.tracks.insert(stream, track);
         self.by_name.entry(topic).or_default().insert(partition, stream);
@@ -143,7 +148,10 @@ impl Partitions {
         if let Some(stream) = self.by_name.get_mut(topic).and_then(|numbers| numbers.remove(&partition)) {
             self.ledger.close(stream);
             self.tracks.remove(&stream);
-            self.metrics.lag.remove_label_values(&[topic, &partition.to_string()]).ok(); // There may be none yet.
+            let Metrics { lag, lag_seconds, retention_left, .. } = &self.metrics;
+            for gauges in [lag, lag_seconds, retention_left] {
+                gauges.remove_label_values(&[topic, &partition.to_string()]).ok(); // There may be none yet.
+            }
         }
         self.count_waiting();
         self.metrics.assigned.set(self.tracks.len() as i64);
@@ -241,10 +249,13 @@ impl Partitions {
         match entry {
             Entry::Settled(debt) | Entry::Shared(debt, _) | Entry::Reserved(debt, ..) => {
                 self.ledger.settle(&debt).expect("the ledger has the stream and epoch that the track has");
+                let settled = self.ledger.progress(debt.stream).expect("it has just taken a settlement of it");
+                track.age.settled(settled.offset);
             }
             Entry::Returned(debt) => {
                 let from = self.ledger.progress(debt.stream).expect("the ledger has the stream of a track with debts");
                 track.epoch += 1;
+                track.age.forget();
                 (track.next_seq, track.in_flight, track.gathered) = (0, 0, Gathered::default());
                 track.position = Some(from.offset);
                 track.seek_to(track.rewind.map_or(from.offset, |cut| cut.max(from.offset)));
@@ -395,12 +406,14 @@ impl Track {
             tracing::warn!(topic, partition, before = self.position, start, "the partition's offsets begin again");
             self.epoch += 1; // What is in flight of before is indexed, and moves no offset.
             (self.next_seq, self.in_flight) = (0, 0);
+            self.age.forget();
         }
         if self.position.is_none() || is_anew {
             ledger.open(stream, self.epoch, Progress { offset: start, anchor: Anchor::default() });
             self.committed = Some(start); // Nothing to commit before the first settlement.
         }
         self.position = Some(end);
+        self.age.open(start, end, records[begins].timestamp_ms, last.and_then(|last| last.timestamp_ms));
         let seq = self.next_seq;
         self.next_seq += 1;
         self.in_flight += 1;

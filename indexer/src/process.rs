@@ -7,6 +7,7 @@ use crate::batch::{Batch, Filling, Made};
 use crate::config::{Charset, Decode, DocumentId, PipelinesConfig, TopicConfig};
 use crate::decode::{self, Decoded, Times, decode};
 use crate::index_name::{Template, named};
+use crate::latency::ReadTimes;
 use crate::metrics::Metrics;
 use crate::parcel::{Home, Parcel, SentLine};
 use crate::routing::{Reading, Routing, Way};
@@ -19,6 +20,7 @@ use event::{Event, FieldPath, Object, Value};
 use prometheus::IntCounter;
 use service::clock::{monotonic, wall_ms};
 use std::borrow::Cow;
+use std::num::NonZeroI64;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -179,6 +181,7 @@ pub(crate) struct Worker<'p> {
     pub(crate) filling: Filling,
     index: CompactString,
     times: Times,
+    read_times: ReadTimes,
     /// The pipeline of the record before, which is mostly this one's too.
     last: Option<&'p Pipeline>,
     /// What the events of a packed record share, and which one of the parcel's origins that is.
@@ -187,7 +190,8 @@ pub(crate) struct Worker<'p> {
 
 impl<'p> Worker<'p> {
     pub(crate) fn new(plan: &'p Plan, filling: Filling) -> Self {
-        Self { plan, filling, index: CompactString::default(), times: Times::default(), last: None, shared: None }
+        let (index, times, read_times) = (CompactString::default(), Times::default(), ReadTimes::default());
+        Self { plan, filling, index, times, read_times, last: None, shared: None }
     }
 
     fn pipeline(&mut self, name: &str) -> Option<&'p Pipeline> {
@@ -221,7 +225,7 @@ impl<'p> Worker<'p> {
                 Ok(parcel) if !is_now() => return Some(parcel),
                 Ok(parcel) => {
                     taken();
-                    self.parcel(Arc::new(parcel), output)
+                    self.parcel(parcel, output)
                 }
                 Err(RecvTimeoutError::Timeout) => self.hand_on(output),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -235,8 +239,10 @@ impl<'p> Worker<'p> {
         }
     }
 
-    fn parcel(&mut self, parcel: Arc<Parcel>, output: &Sender<Batch>) -> bool {
+    fn parcel(&mut self, mut parcel: Parcel, output: &Sender<Batch>) -> bool {
         let (now_ms, now) = (wall_ms(), monotonic());
+        parcel.parsed_ms = Some(now_ms);
+        let parcel = Arc::new(parcel);
         let route = self.plan.route(&parcel.topic);
         self.shared = None;
         for record in 0..parcel.records.len() as u32 {
@@ -321,8 +327,8 @@ impl<'p> Worker<'p> {
                 }
             }
         }
-        self.write(decoded, parcel, record);
-        self.filling.push(parcel, record, Made { pipeline: name, failed }, now)
+        let read_ms = self.write(decoded, parcel, record);
+        self.filling.push(parcel, record, Made { pipeline: name, failed, read_ms }, now)
     }
 
     fn decode(&mut self, parcel: &Parcel, record: u32, payload: &[u8], reading: Reading) -> Result<Decoded, String> {
@@ -340,9 +346,10 @@ impl<'p> Worker<'p> {
         Ok(decode::sent(shared, payload, incarnation, place))
     }
 
-    /// Writes the action line and the document.
-    fn write(&mut self, mut decoded: Decoded, parcel: &Parcel, record: u32) {
+    /// Writes the action line and the document. Returns when its line was read, if that is known.
+    fn write(&mut self, mut decoded: Decoded, parcel: &Parcel, record: u32) -> Option<NonZeroI64> {
         let (plan, event) = (self.plan, &mut decoded.event);
+        let read_ms = decoded.read_at.as_ref().and_then(|read_at| self.read_times.ms(read_at));
         if let Some(read_at) = decoded.read_at.take()
             && !event.has(&plan.created)
         {
@@ -391,6 +398,7 @@ impl<'p> Worker<'p> {
         body.extend_from_slice(b"}}\n");
         event.source.write_json(body);
         body.push(b'\n');
+        read_ms
     }
 }
 

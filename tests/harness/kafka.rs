@@ -322,6 +322,16 @@ impl Cluster {
         ended.with_context(|| format!("ending a transaction on {topic}"))
     }
 
+    /// Produces `values` that were written at `timestamp_ms`, milliseconds since 1970, and waits for the broker's word.
+    pub fn produce_at(&self, topic: &str, partition: i32, values: &[&[u8]], timestamp_ms: i64) -> Result<()> {
+        let producer: BaseProducer = self.config().set("acks", "all").create()?;
+        for value in values {
+            let record = BaseRecord::<[u8], [u8]>::to(topic).payload(value).partition(partition);
+            producer.send(record.timestamp(timestamp_ms)).map_err(|(error, _)| error)?;
+        }
+        producer.flush(ANSWER_MAX).with_context(|| format!("producing to {topic}"))
+    }
+
     /// Produces `values` to `topic`, one record each, and waits for the broker's word.
     pub fn produce(&self, topic: &str, partition: i32, values: &[&[u8]]) -> Result<()> {
         let producer: BaseProducer = self.config().set("acks", "all").set("message.max.bytes", "8388608").create()?;

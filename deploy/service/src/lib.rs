@@ -12,3 +12,4 @@ pub mod load;
 pub mod logs;
 pub mod metrics;
 pub mod stop;
+pub mod tally;

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::tally::Tallies;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder, core::Collector,
     proto::MetricFamily,
@@ -55,6 +56,11 @@ impl Registry {
     /// A distribution over `buckets`: upper bounds, increasing, in the unit of the name (seconds, bytes).
     pub fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
         self.known(name, &[], || Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+    }
+
+    /// Distributions of durations that are counted a batch at a time, one for each of `values` of `label`.
+    pub fn tallies(&self, name: &str, help: &str, label: &str, values: &[&'static str]) -> Tallies {
+        self.known(name, &[label], || Tallies::new(name, help, label, values))
     }
 
     /// The same page, for a part of the daemon that there are several of: all its metrics have this label, too.

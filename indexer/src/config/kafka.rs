@@ -37,6 +37,9 @@ pub struct KafkaConfig {
     /// Which offsets are committed. Default `settled`.
     #[serde(default)]
     pub commit: Commit,
+    /// Warn when retention may delete in less than this what is not safe; `0s`: never. Default `6h`.
+    #[serde(default = "retention_warning", with = "service::load::duration")]
+    pub retention_warning: Duration,
     /// Options of librdkafka, passed through; what would weaken the promise is refused.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
@@ -96,6 +99,9 @@ fn assignors() -> Vec<Assignor> {
 }
 fn session_timeout() -> Duration {
     Duration::from_secs(10)
+}
+fn retention_warning() -> Duration {
+    Duration::from_secs(6 * 3600)
 }
 fn max_poll_interval() -> Duration {
     Duration::from_secs(300)

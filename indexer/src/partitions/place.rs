@@ -19,6 +19,7 @@ impl Partitions {
         };
         let offset = u64::try_from(offset).expect("Kafka's offsets are not negative");
         track.epoch += 1;
+        track.age.forget();
         (track.next_seq, track.in_flight, track.position, track.committed) = (0, 0, Some(offset), None);
         self.ledger.open(stream, track.epoch, Progress { offset, anchor: Anchor::default() });
     }
