@@ -16,6 +16,7 @@ mod lower;
 mod linear;
 mod machine;
 mod one_pass;
+mod run;
 mod scan;
 
 mod backtrack;

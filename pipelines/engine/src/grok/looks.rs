@@ -8,6 +8,8 @@
 use super::tree::{Place, Tree, are_disjoint, one};
 use regex_automata::util::look::{Look, LookMatcher, LookSet};
 use regex_syntax::hir::{self, ClassUnicode};
+use std::array;
+use std::sync::OnceLock;
 
 /// Most alternatives of one bounded look-around.
 const WAYS_MAX: usize = 64;
@@ -50,11 +52,35 @@ pub(super) struct Around {
 pub(super) struct Looks {
     own: Vec<Around>,
     matcher: LookMatcher,
+    /// Made at the first question, when all of our own are known.
+    between_ascii: OnceLock<BetweenAscii>,
+}
+
+/// Number of the byte beside the start or the end of a text, which has none there.
+const NO_BYTE: usize = 0x80;
+
+/// What is told by the two bytes beside a place, if both are ASCII.
+#[derive(Debug)]
+struct BetweenAscii {
+    beside: [Beside; NO_BYTE + 1],
+    /// All that can be told so.
+    known: LookSet,
+}
+
+/// What one byte tells.
+#[derive(Debug, Clone, Copy)]
+struct Beside {
+    /// What holds behind it, whatever follows.
+    behind: LookSet,
+    /// What holds before it, whatever came.
+    before: LookSet,
+    is_word: bool,
 }
 
 impl Looks {
     /// The place in the automaton that stands for `around`. `None`: there are no more.
     pub(super) fn stand_in(&mut self, around: Around) -> Option<hir::Look> {
+        debug_assert!(self.between_ascii.get().is_none(), "nobody has asked yet");
         let nth = self.own.iter().position(|known| *known == around).unwrap_or_else(|| {
             self.own.push(around);
             self.own.len() - 1
@@ -64,8 +90,18 @@ impl Looks {
 
     /// Those of `asked` that hold at `at`. `reversed`: the automaton reads the text backwards.
     pub(super) fn holding(&self, asked: LookSet, reversed: bool, text: &str, at: usize) -> LookSet {
-        let mut holding = LookSet::empty();
-        for look in asked.iter() {
+        let (mut holding, mut rest) = (LookSet::empty(), asked);
+        if !reversed {
+            let between = self.between_ascii.get_or_init(|| BetweenAscii::new(self));
+            let bytes = text.as_bytes();
+            let behind = at.checked_sub(1).map_or(NO_BYTE, |at| usize::from(bytes[at]));
+            let before = bytes.get(at).map_or(NO_BYTE, |byte| usize::from(*byte));
+            if let (Some(behind), Some(before)) = (between.beside.get(behind), between.beside.get(before)) {
+                holding = BetweenAscii::holding(behind, before).intersect(asked);
+                rest = asked.subtract(between.known);
+            }
+        }
+        for look in rest.iter() {
             if self.holds(if reversed { look.reversed() } else { look }, text, at) {
                 holding.set_insert(look);
             }
@@ -88,6 +124,37 @@ impl Looks {
         self.matcher.matches(look, bytes, at)
     }
 }
+
+impl BetweenAscii {
+    fn new(looks: &Looks) -> Self {
+        let own = OWN.iter().zip(&looks.own).filter(|(_, around)| around.ascii.is_some());
+        let own = own.map(|((look, _), around)| (*look, around.ahead));
+        let all: Vec<_> = own.chain(LINES_AND_TEXTS).collect();
+        let beside = |byte: usize| {
+            // A text of this byte alone, or none.
+            let text: String = (byte < NO_BYTE).then(|| char::from(byte as u8)).into_iter().collect();
+            let at = |at: usize, is_before: bool| {
+                let holding = all.iter().filter(|(look, before)| *before == is_before && looks.holds(*look, &text, at));
+                holding.fold(LookSet::empty(), |set, (look, _)| set.insert(*look))
+            };
+            let is_word = text.bytes().all(is_word) && byte < NO_BYTE;
+            Beside { behind: at(text.len(), false), before: at(0, true), is_word }
+        };
+        let known = all.iter().fold(WORD.union(NOT_WORD), |set, (look, _)| set.insert(*look));
+        Self { beside: array::from_fn(beside), known }
+    }
+
+    fn holding(behind: &Beside, before: &Beside) -> LookSet {
+        let words = if behind.is_word == before.is_word { NOT_WORD } else { WORD };
+        behind.behind.union(before.before).union(words)
+    }
+}
+
+/// Places that one byte beside them tells, and whether that is the one that follows.
+const LINES_AND_TEXTS: [(Look, bool); 4] =
+    [(Look::Start, false), (Look::StartLF, false), (Look::End, true), (Look::EndLF, true)];
+const WORD: LookSet = LookSet { bits: Look::WordUnicode.as_repr() };
+const NOT_WORD: LookSet = LookSet { bits: Look::WordUnicodeNegate.as_repr() };
 
 pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
@@ -314,6 +381,45 @@ impl First {
             Tree::Repeat { .. } => self.clone(),
             Tree::Group(_, tree) | Tree::Named(_, tree) | Tree::Atomic(tree) => self.before(tree),
             Tree::Place(_) | Tree::Around { .. } | Tree::Back(_) => Self::unknown(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_ascii_bytes_tell_is_what_a_look_at_the_text_tells() {
+        let mut looks = Looks::default();
+        let set = |text: &str| Tree::Either(text.chars().map(Tree::Char).collect());
+        for (ahead, negated, what) in [
+            (true, false, Tree::Char('a')),
+            (true, true, Tree::Char('-')),
+            (false, false, Tree::Char('\n')),
+            (false, true, Tree::Char('a')),
+            (true, false, set("a-é")),
+            (false, true, Tree::Concat(vec![Tree::Char('a'), Tree::Char('-')])),
+        ] {
+            let around = Around::bounded(ahead, negated, &what).expect("it has a bound");
+            looks.stand_in(around).expect("there is room");
+        }
+        let asked = OWN.iter().take(looks.own.len()).map(|(look, _)| *look);
+        let asked: Vec<_> = asked
+            .chain(LINES_AND_TEXTS.map(|(look, _)| look))
+            .chain([Look::WordUnicode, Look::WordUnicodeNegate])
+            .collect();
+        let parts = ["", "a", "_", "-", "\n", "\r", "é", "a-"];
+        for text in parts.iter().flat_map(|left| parts.map(|right| format!("{left}{right}"))) {
+            for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+                let expected = asked.iter().filter(|look| looks.holds(**look, &text, at));
+                let expected = expected.fold(LookSet::empty(), |set, look| set.insert(*look));
+                let all = asked.iter().fold(LookSet::empty(), |set, look| set.insert(*look));
+                assert_eq!(looks.holding(all, false, &text, at), expected, "{text:?} at {at}, one by one");
+                let simple = asked.iter().filter(|look| **look != OWN[looks.own.len() - 1].0);
+                let simple = simple.fold(LookSet::empty(), |set, look| set.insert(*look));
+                assert_eq!(looks.holding(simple, false, &text, at), expected.intersect(simple), "{text:?} at {at}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! last of `[^"]*`, are skipped without following the table, and most steps have nothing to record.
 
 use super::looks::Looks;
+use super::run::Run;
 use super::{ONE_PASS_BYTES_MAX, STACK_SLOTS};
 use regex_automata::nfa::thompson::{NFA, State as NfaState, Transition};
 use regex_automata::util::alphabet::ByteClasses;
@@ -42,7 +43,7 @@ struct State {
     /// What is done if the text may end here.
     end: Option<u32>,
     /// Bytes that lead back here and do nothing.
-    run: Option<Box<[bool; 256]>>,
+    run: Option<Run>,
 }
 
 /// What stands between two bytes.
@@ -71,10 +72,10 @@ impl OnePass {
         let Build { classes, stride, table, mut states, actions, .. } = build;
         for (nth, state) in states.iter_mut().enumerate() {
             let (back, end) = (Step { next: nth as u32, action: NOTHING }, state.end.map(|end| actions[end as usize]));
-            let step = |byte: usize| table[nth * stride + usize::from(classes.get(byte as u8))];
+            let step = |byte: u8| table[nth * stride + usize::from(classes.get(byte))];
             // Of all the ends on a run the last counts, but one that depends on its place has to be looked at.
-            if end.is_none_or(|end| end.looks.is_empty()) && (0..256).any(|byte| step(byte) == back) {
-                state.run = Some(Box::new(std::array::from_fn(|byte| step(byte) == back)));
+            if end.is_none_or(|end| end.looks.is_empty()) {
+                state.run = Run::new(|byte| step(byte) == back);
             }
         }
         Some(Self { classes, looks, table, stride, states, actions, start, slots })
@@ -87,7 +88,7 @@ impl OnePass {
         loop {
             let here = &self.states[state as usize];
             if let Some(run) = &here.run {
-                at = text[at..].iter().position(|byte| !run[usize::from(*byte)]).map_or(text.len(), |stop| at + stop);
+                at += run.len(&text[at..]);
             }
             let mut ends = false;
             if let Some(end) = here.end {

@@ -1,6 +1,6 @@
 //! Making the states of a machine: what a byte leads to, and what stands between bytes.
 
-use super::cache::{CACHE_BYTES_MAX, DEAD, End, HERE, NOTHING, Op, Run, SPECIAL, State, Step, UNKNOWN};
+use super::cache::{CACHE_BYTES_MAX, DEAD, End, HERE, Moves, NOTHING, Op, Run, SPECIAL, State, Step, UNKNOWN};
 use super::{Cache, Machine, NO_TAG};
 use regex_automata::nfa::thompson::State as NfaState;
 use regex_automata::util::look::LookSet;
@@ -246,7 +246,7 @@ impl Machine {
             cache.reserve(op.to);
         }
         cache.bytes += ops.len() * size_of::<Op>() + 32;
-        cache.ops.push(ops.into());
+        cache.ops.push(Moves::new(ops));
         (cache.ops.len() - 1) as u32
     }
 
@@ -257,7 +257,7 @@ impl Machine {
         let run = &mut states[state as usize].run;
         let fits = match run {
             Some(run) => all[run.ops as usize] == all[ops as usize],
-            None => all[ops as usize].iter().all(|op| op.from == HERE),
+            None => all[ops as usize].ops.iter().all(|op| op.from == HERE),
         };
         if !fits {
             return;

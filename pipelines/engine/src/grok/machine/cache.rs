@@ -35,6 +35,29 @@ pub(super) struct Op {
     pub(super) from: u32,
 }
 
+/// Operations that are done at once: each reads what stood there before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Moves {
+    pub(super) ops: Box<[Op]>,
+    /// None reads a register that one before it has written, so that they can be done one after the other.
+    is_ordered: bool,
+}
+
+impl Moves {
+    /// Of `ops`, in an order in which they can be done one after the other if there is one.
+    pub(super) fn new(mut ops: Vec<Op>) -> Self {
+        let mut done = 0;
+        // Next comes one whose register nobody behind it reads.
+        while let Some(next) = (done..ops.len())
+            .find(|nth| (done..ops.len()).all(|other| other == *nth || ops[other].from != ops[*nth].to))
+        {
+            ops.swap(done, next);
+            done += 1;
+        }
+        Self { is_ordered: done == ops.len(), ops: ops.into() }
+    }
+}
+
 /// Bytes that lead back to the state they come from, with operations that only the last of them needs.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -70,7 +93,7 @@ pub(in crate::grok) struct Cache {
     pub(super) states: Vec<State>,
     pub(super) table: Vec<Step>,
     pub(super) known: HashMap<Box<[u32]>, u32>,
-    pub(super) ops: Vec<Box<[Op]>>,
+    pub(super) ops: Vec<Moves>,
     /// The state before the first byte.
     pub(super) start: Option<u32>,
     pub(super) bytes: usize,
@@ -113,7 +136,7 @@ impl Cache {
         self.table.clear();
         self.known.clear();
         self.ops.clear();
-        self.ops.push(Box::new([]));
+        self.ops.push(Moves::default());
         self.start = None;
         self.bytes = 0;
     }
@@ -126,18 +149,19 @@ impl Cache {
     }
 
     pub(super) fn apply(&mut self, ops: u32, at: usize) {
-        let ops = &self.ops[ops as usize];
-        match ops.as_ref() {
-            [] => {}
-            [op] => self.registers[op.to as usize] = value(&self.registers, *op, at),
-            many => {
-                // All are read before any is written.
-                self.copied.clear();
-                self.copied.extend(many.iter().map(|op| value(&self.registers, *op, at)));
-                for (op, value) in many.iter().zip(&self.copied) {
-                    self.registers[op.to as usize] = *value;
-                }
+        let Moves { ops, is_ordered } = &self.ops[ops as usize];
+        if *is_ordered {
+            let registers = self.registers.as_mut_slice();
+            for op in ops {
+                registers[op.to as usize] = value(registers, *op, at);
             }
+            return;
+        }
+        // All are read before any is written.
+        self.copied.clear();
+        self.copied.extend(ops.iter().map(|op| value(&self.registers, *op, at)));
+        for (op, value) in ops.iter().zip(&self.copied) {
+            self.registers[op.to as usize] = *value;
         }
     }
 
@@ -164,6 +188,37 @@ impl Cache {
     }
 }
 
+#[inline]
 fn value(registers: &[usize], op: Op, at: usize) -> usize {
     if op.from == HERE { at } else { registers[op.from as usize] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(ops: &[(u32, u32)], is_ordered: bool) {
+        let ops: Vec<_> = ops.iter().map(|(to, from)| Op { to: *to, from: *from }).collect();
+        let mut cache = Cache::new();
+        cache.registers = (0..8).map(|register| register * 10).collect();
+        let mut expected = cache.registers.clone();
+        for op in &ops {
+            expected[op.to as usize] = value(&cache.registers, *op, 7);
+        }
+        cache.ops.push(Moves::new(ops));
+        assert_eq!(cache.ops[1].is_ordered, is_ordered);
+        cache.apply(1, 7);
+        assert_eq!(cache.registers, expected);
+    }
+
+    #[test]
+    fn operations_read_what_stood_there_before() {
+        check(&[], true);
+        check(&[(1, HERE), (2, HERE)], true);
+        check(&[(1, 0), (2, 1), (3, 2)], true);
+        check(&[(1, 2), (2, 1)], false);
+        check(&[(4, 1), (1, 2), (2, 3), (3, 1), (5, HERE)], false);
+        check(&[(1, 1), (2, 1)], true);
+    }
 }
